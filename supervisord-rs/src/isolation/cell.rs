@@ -7,7 +7,7 @@ mod output;
 use std::time::Duration;
 
 use supervision::{Capabilities, Cause, DomainId, Ending, Incarnation, Status, WorkerId};
-use workers::board::{State, monotonic_ns};
+use workers::runtime::board::{State, monotonic_ns};
 
 use super::contract::{Adoption, Description, Driver, Ended, Means, Order, Progress};
 use super::launch::failed::Result;
@@ -53,8 +53,12 @@ impl Driver for Cell {
     /// launched ends whole: it is suspended, takes no orders, or is ending already.
     fn kill(&self, means: &mut Means, incarnation: Incarnation) {
         let domain = means.registry[incarnation.worker].domain;
-        if means.is_dying(domain) {
+        if means.ends_with_its_process(incarnation) {
             means.looks.soon(domain);
+            return;
+        }
+        // Of one that is gone nothing is left behind.
+        if means.end_if_gone(incarnation) {
             return;
         }
         let why = if means.is_suspended(domain) {
@@ -62,6 +66,7 @@ impl Driver for Cell {
         } else if takes_no_orders(means, incarnation) {
             "its process takes no orders: a thread that it was to start has not begun"
         } else {
+            means.end_offspring(incarnation);
             means.end(incarnation, Ending { status: Status::Abandoned, cause: Cause::Hang });
             return;
         };

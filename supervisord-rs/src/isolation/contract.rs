@@ -94,6 +94,8 @@ pub struct Ended {
     pub members: Vec<Incarnation>,
     /// The one for which it was to end.
     pub recycled_for: Option<Incarnation>,
+    /// Whether its process stood still then.
+    pub was_stopped: bool,
 }
 
 /// What a predecessor has left in a domain.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use supervision::{Capabilities, Incarnation, Status, WorkerId};
-use workers::board::monotonic_ns;
+use workers::runtime::board::monotonic_ns;
 
 use super::host::Host;
 use super::launch::{Attempt, Child};
@@ -15,6 +15,7 @@ use super::tree::process_tree::ProcessTree;
 use super::tree::relative::Relative;
 use super::watch::Watched;
 use crate::config::settings::Limits;
+use crate::record::culprit::Outsider;
 use crate::record::logs::StreamId;
 use crate::waiting::Looks;
 
@@ -38,6 +39,10 @@ pub(super) struct Domain {
     /// Its process, as long as that is being launched.
     pub(super) expected: Option<Expected>,
     pub(super) resident: Option<Resident>,
+    /// Who ended it last, if that is none of those that lived in it.
+    pub(super) outsider: Option<Outsider>,
+    /// Signals of which code in its process has changed what they do, as bits from the lowest.
+    pub(super) changed_signals: u32,
 }
 
 /// Why what happens to a worker lets others pass.
@@ -87,6 +92,8 @@ pub(super) struct Resident {
     pub(super) process_tree: Rc<ProcessTree>,
     /// The worker for which it was last to end whole.
     pub(super) recycled_for: Option<Incarnation>,
+    /// Whether its process stood still when it was ended for that.
+    pub(super) was_stopped: bool,
     /// How the main process ended, when it is not known yet whether anything of its process tree is
     /// left, and whether that is news.
     pub(super) gone: Option<(Status, bool)>,
@@ -108,6 +115,7 @@ impl Resident {
             process,
             process_tree,
             recycled_for: None,
+            was_stopped: false,
             gone: None,
             exited: None,
             others: Vec::new(),
@@ -165,6 +173,8 @@ impl Domain {
             output: None,
             expected: None,
             resident: None,
+            outsider: None,
+            changed_signals: 0,
         }
     }
 }

@@ -7,12 +7,16 @@
 //! | `collecting` | what has happened since |
 //! | `input` | what workers say: notify sockets, readiness pipes, lines of output |
 //! | `hooks` | hooks, and what they leave behind |
+//! | `own_process` | what thread workers have done to the supervisor's process |
 //! | `status` | what can be seen |
+//! | `stray_processes` | processes that have outlived the thread that started them |
 
 mod collecting;
 mod hooks;
 mod input;
+mod own_process;
 mod status;
+mod stray_processes;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::OsString;
@@ -24,6 +28,7 @@ use std::time::Duration;
 
 use supervision::spec::DomainSpec;
 use supervision::{DomainId, Event, FaultId, Incarnation, LaunchFailure, WorkerId};
+use workers::runtime::briefing::PreviousEnding;
 
 use super::STANDARD;
 use super::contract::means::adopting::{Adopted, Past};
@@ -159,9 +164,19 @@ impl Drivers {
         self.means.confirm(incarnation);
     }
 
-    /// Asks an incarnation to stop.
-    pub fn stop(&mut self, incarnation: Incarnation) {
-        self.means.stop(incarnation);
+    /// Tells the next incarnation of a worker how the one before it ended.
+    pub fn brief(&mut self, worker: WorkerId, previous_ending: Option<PreviousEnding>) {
+        self.means.registry[worker].previous_ending = previous_ending;
+    }
+
+    /// Asks an incarnation to stop, which has so long for it.
+    pub fn stop(&mut self, incarnation: Incarnation, patience: Duration) {
+        self.means.stop(incarnation, patience);
+    }
+
+    /// Orders an incarnation of registered code to reload. False: it asks for no such orders.
+    pub fn reload(&mut self, incarnation: Incarnation) -> bool {
+        self.means.reload(incarnation)
     }
 
     /// A stop command has ended, or could not be started: what follows it comes now.
@@ -201,6 +216,13 @@ impl Drivers {
         self.means.inject(incarnation, fault);
     }
 
+    /// The fault that an incarnation has when it is launched.
+    #[must_use]
+    pub fn fault_at_launch(&self, incarnation: Incarnation) -> Option<FaultId> {
+        let (whose, fault) = self.means.registry[incarnation.worker].at_launch?;
+        (whose == incarnation).then_some(fault)
+    }
+
     /// Sends a signal to the main process of an incarnation; a fault from outside in a thread
     /// strikes its domain's process.
     pub fn signal(&mut self, incarnation: Incarnation, signal: i32) {
@@ -226,6 +248,11 @@ impl Drivers {
         self.means.launch_helper(worker, argv, extra)
     }
 
+    /// Ends what helpers that are over have left behind.
+    pub fn end_leftovers(&self) {
+        self.means.end_leftovers();
+    }
+
     /// Starts a binary that answers with its exit status, and with its standard output where that
     /// has somewhere to go.
     ///
@@ -249,9 +276,10 @@ impl Drivers {
         self.means.launch_successor(binary, launch)
     }
 
-    /// Asks those to stop that end with the supervisor: another supervisor starts them again.
-    pub fn stop_mortal(&mut self) {
-        self.means.stop_mortal();
+    /// Asks those to stop that end with the supervisor, which have so long for it: another
+    /// supervisor starts them again.
+    pub fn stop_mortal(&mut self, patience: Duration) {
+        self.means.stop_mortal(patience);
     }
 
     /// Whether one of those has not ended yet.

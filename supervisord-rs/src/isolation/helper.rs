@@ -2,6 +2,8 @@
 //! bounded in time, and `start_before:` commands, which take as long as a start. Each takes all
 //! that it started along. Launcher threads start them, as they start workers.
 
+pub(super) mod numbers;
+
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, Weak};
@@ -12,6 +14,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::oneshot;
 
+pub(super) use self::numbers::Number;
 use super::exits::reaper;
 use super::launch::failed::{Failed, Result as Launched};
 use super::launch::{Attempt, Child, LAUNCH_OPENS, advice, failure};
@@ -28,8 +31,8 @@ static STUCK: Mutex<Vec<(Option<WorkerId>, Stuck)>> = Mutex::new(Vec::new());
 /// What the kernel holds.
 #[derive(Debug)]
 enum Stuck {
-    /// A process that was killed.
-    Child(Child),
+    /// A process that was killed. It has its number until it is gone: its children come to us then.
+    Child(Child, #[expect(dead_code, reason = "its end is what counts")] Option<Number>),
     /// A launch that was withdrawn: the launcher thread has it as long as it lasts.
     Launch(Weak<Attempt>),
 }
@@ -38,12 +41,16 @@ enum Stuck {
 /// start.
 #[must_use]
 pub fn stuck(worker: Option<WorkerId>) -> usize {
-    let mut stuck = all_stuck();
-    stuck.retain(|(_, stuck)| match stuck {
-        Stuck::Child(child) => !reaper::has_exited(&child.pidfd),
+    forget_dead();
+    all_stuck().iter().filter(|(of, _)| *of == worker).count()
+}
+
+/// Lets go of those that are no more.
+pub(super) fn forget_dead() {
+    all_stuck().retain(|(_, stuck)| match stuck {
+        Stuck::Child(child, _) => !reaper::has_exited(&child.pidfd),
         Stuck::Launch(attempt) => attempt.strong_count() > 0,
     });
-    stuck.iter().filter(|(of, _)| *of == worker).count()
 }
 
 fn all_stuck() -> std::sync::MutexGuard<'static, Vec<(Option<WorkerId>, Stuck)>> {
@@ -81,12 +88,13 @@ impl Summons {
     pub(super) fn send(
         launchers: &Launchers,
         worker: Option<WorkerId>,
+        number: Option<Number>,
         program: String,
         launch: impl FnOnce(&Attempt) -> Launched<Child> + Send + 'static,
     ) -> Self {
         let (sender, answer) = oneshot::channel();
         let attempt = launchers.submit(Queue::Helper, LAUNCH_OPENS, move |attempt| {
-            let result = launch(attempt).map(|child| Helper::new(child, worker));
+            let result = launch(attempt).map(|child| Helper::numbered(child, worker, number));
             // A helper without a waiter is dropped, which kills it.
             let _ = sender.send(result.map_err(|failed| NotLaunched::new(failed, &program)));
         });
@@ -124,10 +132,10 @@ impl Drop for Summons {
 
 /// Whether a task waits for this child.
 pub(super) fn is_helper(pid: i32) -> bool {
-    numbers().contains(&pid)
+    pids().contains(&pid)
 }
 
-fn numbers() -> std::sync::MutexGuard<'static, BTreeSet<i32>> {
+fn pids() -> std::sync::MutexGuard<'static, BTreeSet<i32>> {
     HELPERS.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
@@ -137,6 +145,7 @@ pub struct Helper {
     /// `None`: it is over.
     child: Option<Child>,
     worker: Option<WorkerId>,
+    number: Option<Number>,
 }
 
 impl Helper {
@@ -149,8 +158,12 @@ impl Helper {
     /// Of a process that was launched.
     #[must_use]
     pub fn new(child: Child, worker: Option<WorkerId>) -> Self {
-        numbers().insert(child.pid);
-        Self { child: Some(child), worker }
+        Self::numbered(child, worker, None)
+    }
+
+    fn numbered(child: Child, worker: Option<WorkerId>, number: Option<Number>) -> Self {
+        pids().insert(child.pid);
+        Self { child: Some(child), worker, number }
     }
 
     /// How it ended; `None` when it had not within `limit`: it is killed then, with its process
@@ -190,7 +203,7 @@ impl Helper {
     #[must_use]
     pub fn let_go(mut self) -> Option<Child> {
         let child = self.child.take_if(|child| reaper::peek(child).is_some())?;
-        numbers().remove(&child.pid);
+        pids().remove(&child.pid);
         Some(child)
     }
 
@@ -199,11 +212,11 @@ impl Helper {
     fn finish(&mut self) {
         let Some(child) = self.child.take() else { return };
         reaper::signal_group(&child, libc::SIGKILL);
-        numbers().remove(&child.pid);
+        pids().remove(&child.pid);
         if reaper::peek(&child).is_some() {
             reaper::discard(&child.pidfd);
         } else {
-            all_stuck().push((self.worker, Stuck::Child(child)));
+            all_stuck().push((self.worker, Stuck::Child(child, self.number.take())));
         }
     }
 }

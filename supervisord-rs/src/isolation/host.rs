@@ -4,16 +4,20 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::{AddressFamily, Shutdown, SockFlag, SockType, shutdown, socketpair};
 use supervision::{Incarnation, LaunchFailure};
-use workers::endowment::Named;
-use workers::host::{BOARD, HostOrder, OUTPUT, WAKE};
-use workers::run::OnPanic;
+use workers::runtime::briefing::{Briefing, PreviousEnding};
+use workers::runtime::endowment::Named;
+use workers::runtime::host::{BOARD, HostOrder, OUTPUT, WAKE};
+use workers::runtime::run::OnPanic;
+use workers::runtime::scheduling::Scheduling;
 
 use super::launch::{Child, failure, from_io};
 use super::live::Sdk;
+use crate::config::settings::{OnOwnerDeath, Resource};
 use crate::config::{Launch, Program};
 use crate::service_manager::OWN;
 use crate::stages;
@@ -57,13 +61,15 @@ pub(super) fn order(
     sdk: &Sdk,
     output: BorrowedFd<'_>,
 ) -> Result<(), LaunchFailure> {
-    let &Order { name, kind, generation, args, on_panic, ref handed } = order;
-    let order = HostOrder { name, kind, generation, args, on_panic, single: is_single };
+    let &Order { name, kind, generation, args, on_panic, scheduling, ref briefing, ref handed } =
+        order;
+    let single = is_single;
+    let order = HostOrder { name, kind, generation, args, on_panic, single, scheduling, briefing };
     let usual = [(BOARD, sdk.page.mapping.fd()), (WAKE, sdk.wake.as_fd()), (OUTPUT, output)];
     let sent = if handed.is_empty() {
-        workers::host::send(way, &order, &usual)
+        workers::runtime::host::send(way, &order, &usual)
     } else {
-        workers::host::send(way, &order, &[&usual[..], handed].concat())
+        workers::runtime::host::send(way, &order, &[&usual[..], handed].concat())
     };
     sent.map_err(|error| from_io(stages::CELL, &error))
 }
@@ -88,6 +94,8 @@ pub(super) struct Order<'a> {
     pub(super) generation: u64,
     pub(super) args: &'a serde_json::Value,
     pub(super) on_panic: OnPanic,
+    pub(super) scheduling: &'a Scheduling,
+    pub(super) briefing: Briefing,
     /// What it is handed besides its board, its wake and its output, by name.
     pub(super) handed: Vec<Named<'a>>,
 }
@@ -97,16 +105,29 @@ impl<'a> Order<'a> {
     ///
     /// # Panics
     /// It is a command.
-    pub(super) fn of(launch: &'a Launch, incarnation: Incarnation, handed: Vec<Named<'a>>) -> Self {
+    pub(super) fn of(
+        launch: &'a Launch,
+        incarnation: Incarnation,
+        previous_ending: Option<PreviousEnding>,
+        handed: Vec<Named<'a>>,
+    ) -> Self {
         let Program::Worker { kind, args } = &launch.program else {
             unreachable!("a command is no SDK code: drivers tell them apart");
         };
+        // What is not written is what the SDK does by itself.
+        let policy = |resource: &Arc<Resource>| {
+            let policy = resource.on_owner_death().filter(|policy| *policy != OnOwnerDeath::Repair);
+            Some((resource.name.clone(), policy?))
+        };
+        let on_owner_death = launch.uses.iter().filter_map(policy).collect();
         Self {
             name: &launch.name,
             kind,
             generation: incarnation.generation.0,
             args,
             on_panic: launch.on_panic,
+            scheduling: &launch.scheduling,
+            briefing: Briefing { stack_size: launch.stack_size, previous_ending, on_owner_death },
             handed,
         }
     }

@@ -59,6 +59,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use supervision::{LaunchFailure, LaunchStage};
 
+use crate::config::settings::COMMAND_NUMBERS;
 use crate::stages;
 
 pub use super::child::Child;
@@ -73,7 +74,7 @@ pub(super) use steps::Credentials;
 pub use steps::advice;
 
 /// Numbers of descriptors that a child can be given one by one lie below this.
-const TARGETS: RawFd = 64;
+const TARGETS: RawFd = COMMAND_NUMBERS;
 
 /// A failed step. What the machine is short of now it may have later.
 #[must_use]

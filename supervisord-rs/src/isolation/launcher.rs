@@ -19,7 +19,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use workers::board::monotonic_ns;
+use workers::runtime::board::monotonic_ns;
 
 use super::launch::Attempt;
 use super::launch::window::Window;

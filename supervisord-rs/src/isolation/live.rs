@@ -2,12 +2,13 @@
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use supervision::{DomainId, Incarnation, LaunchFailure};
-use workers::board::{Board, Reading};
-use workers::mapping::Mapping;
+use workers::runtime::board::{Board, Reading, monotonic_ns};
+use workers::runtime::mapping::Mapping;
 
 use super::launch::{Child, failure};
 use super::wake::Wake;
@@ -45,6 +46,10 @@ pub(super) struct Live {
     pub(super) asked_at: Option<u64>,
     /// Whether it has said that it is ready, and that has been passed on.
     pub(super) is_ready: bool,
+    /// Whether its launch has been answered.
+    pub(super) is_launched: bool,
+    /// The last time until which SDK code has asked for patience, as it was passed on.
+    pub(super) extended_until: u64,
     /// Whether it was asked to stop: what it started has the rest of its grace period then.
     pub(super) is_stopping: bool,
     /// Whether a predecessor had asked it to stop already.
@@ -72,8 +77,7 @@ pub(super) struct NotifyState {
 
 impl Live {
     pub(super) fn new(incarnation: Incarnation, domain: DomainId, sdk: Option<Sdk>) -> Self {
-        let notify_state =
-            NotifyState { alive_at: workers::board::monotonic_ns(), ..NotifyState::default() };
+        let notify_state = NotifyState { alive_at: monotonic_ns(), ..NotifyState::default() };
         Self {
             incarnation,
             domain,
@@ -83,6 +87,8 @@ impl Live {
             struck_by: None,
             asked_at: None,
             is_ready: false,
+            is_launched: false,
+            extended_until: 0,
             is_stopping: false,
             stop_was_ordered: false,
             newline: None,
@@ -142,6 +148,17 @@ impl Sdk {
     /// What stands on the board, if it is this incarnation's and well-formed.
     pub(super) fn reading(&self, incarnation: Incarnation) -> Option<Reading> {
         self.board().read().filter(|reading| reading.generation == incarnation.generation.0)
+    }
+
+    /// From an order to stop on it has so long.
+    pub(super) fn give_time(&self, patience: Duration) {
+        let patience = u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX);
+        self.board().talk.set_stop_by(monotonic_ns().saturating_add(patience));
+    }
+
+    pub(super) fn order_reload(&self) {
+        self.board().talk.order_reload();
+        self.wake.ring();
     }
 
     pub(super) fn order_stop(&self) {

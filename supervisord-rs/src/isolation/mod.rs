@@ -22,12 +22,14 @@
 //! | `launch` | from a plan to a running process, or to (stage, errno) |
 //! | `tree` | a process and all that it started: found, signalled, killed, proved to be gone |
 //! | `exits` | the only readers of wait statuses; how a process ended |
+//! | `shares` | what workers share: made, handed over, kept |
 //! | `sockets`, `notify` | listening sockets that are passed on; what workers say with sd_notify(3) |
 //! | `helper` | small processes of our own: probes, stop commands, hooks |
 //! | `peer` | who is at the other end of a Unix socket |
 //! | `datagram`, `closer` | what anybody may send, descriptors too; closing it, which may wait |
 //! | `wake` | what wakes SDK code for an order |
 //! | `watch` | the one epoll set |
+//! | `own_signals` | what signals do in this process, which thread workers may change |
 
 mod before;
 mod cell;
@@ -46,11 +48,13 @@ mod launcher;
 mod live;
 mod notify;
 mod outfit;
+mod own_signals;
 pub mod passed;
 pub mod peer;
 mod process;
 mod registry;
 pub mod resources;
+mod shares;
 mod sockets;
 mod thread;
 pub mod tree;
@@ -64,6 +68,8 @@ use thread::Thread;
 
 pub use drivers::Drivers;
 pub use exits::wait::Exit;
+pub use shares::Looked;
+pub(crate) use shares::{is_of_a_supervisor, names_left};
 pub use watch::Wakeup;
 
 /// The drivers that there are: one for each kind that a file can name (`config/kinds.rs`). Another

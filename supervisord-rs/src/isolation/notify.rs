@@ -161,7 +161,7 @@ fn parse(text: &str) -> Option<Vec<Word>> {
 }
 
 /// For a terminal: no control characters, and not without end.
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     text.chars().filter(|letter| !letter.is_control()).take(STATUS_MAX).collect()
 }
 

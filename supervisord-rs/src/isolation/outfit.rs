@@ -12,13 +12,14 @@ use supervision::LaunchFailure;
 
 use super::execution::{self, Prepared};
 use super::exits::reaper;
+use super::helper::Number;
 use super::host::null;
 use super::launch::failed::{Failed, Result};
 use super::launch::into_cgroup::IntoCgroup;
 use super::launch::{Attempt, BaseEnvironment, Child, Environment, Plan, failure};
 use super::sockets::Sockets;
 use super::tree::cgroup::{Leaf, Newcomer};
-use super::tree::marks::MARK;
+use super::tree::marks::{MARK, Mark};
 use super::tree::process_tree::ProcessTree;
 use crate::config::Launch;
 use crate::config::settings::{ExecutionEnvironment, FIRST_SOCKET};
@@ -55,9 +56,9 @@ pub(super) struct Outfit {
 
 /// What makes a process one of a process tree.
 pub(super) struct Birthplace {
-    mark: String,
-    /// For one that is born in no cgroup.
-    limit_mark: u64,
+    mark: Mark,
+    /// Whether it is a helper.
+    is_helper: bool,
     /// To be born in it.
     leaf: Option<Arc<Leaf>>,
     newcomer: Newcomer,
@@ -66,8 +67,14 @@ pub(super) struct Birthplace {
 impl Birthplace {
     /// In this process tree, where somebody lives already or not.
     pub(super) fn of(process_tree: &ProcessTree, newcomer: Newcomer) -> Self {
-        let (mark, limit_mark) = (process_tree.mark().to_owned(), process_tree.limit_mark());
-        Self { mark, limit_mark, leaf: process_tree.leaf(), newcomer }
+        let mark = process_tree.mark().clone();
+        Self { mark, is_helper: false, leaf: process_tree.leaf(), newcomer }
+    }
+
+    /// Of a helper with this number.
+    pub(super) fn for_helper(&mut self, number: &Number) {
+        self.mark = self.mark.of_helper(number.get());
+        self.is_helper = true;
     }
 }
 
@@ -80,11 +87,12 @@ impl Birthplace {
     /// Has the child born there, with the marks that tell whose it is. May wait, as the making of
     /// its cgroup.
     pub(super) fn apply(self, plan: Plan, environment: &mut Environment) -> Result<Plan> {
-        let Self { mark, limit_mark, leaf, newcomer } = self;
-        environment.set(OsStr::new(MARK), OsStr::new(&mark));
-        let Some(leaf) = leaf else { return Ok(plan.tree_mark(Some(limit_mark))) };
+        let Self { mark, is_helper, leaf, newcomer } = self;
+        environment.set(OsStr::new(MARK), OsStr::new(&mark.variable));
+        let Some(leaf) = leaf else { return Ok(plan.tree_mark(Some(mark.limit))) };
         let directory = leaf.directory(newcomer)?;
-        let limit_mark = directory.is_none().then_some(limit_mark);
+        // A cgroup does not tell what a helper leaves behind from what the worker has started.
+        let limit_mark = (directory.is_none() || is_helper).then_some(mark.limit);
         let another = move || {
             leaf.spend();
             leaf.directory(newcomer).map_err(|refusal| Failed::from(refusal).failure)

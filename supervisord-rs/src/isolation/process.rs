@@ -7,7 +7,7 @@ mod stop;
 use std::sync::Arc;
 
 use supervision::{Capabilities, DomainId, Incarnation, WorkerId};
-use workers::board::monotonic_ns;
+use workers::runtime::board::monotonic_ns;
 
 use super::contract::{Adoption, Description, Driver, Ended, Means, Order, Progress};
 use super::launch::failed::Result;

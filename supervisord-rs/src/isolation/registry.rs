@@ -6,7 +6,8 @@ use std::ops::{Index, IndexMut};
 use std::sync::Arc;
 
 use supervision::spec::DomainSpec;
-use supervision::{DomainId, Incarnation, WorkerId};
+use supervision::{DomainId, FaultId, Incarnation, WorkerId};
+use workers::runtime::briefing::PreviousEnding;
 
 use super::before::Before;
 use super::domain::{Domain, Resident};
@@ -15,6 +16,8 @@ use super::launch::Child;
 use super::live::{Live, Page};
 use super::notify::Notify;
 use super::resources::Handed;
+use super::shares;
+use super::sockets::Passed;
 use super::watch::Watched;
 use crate::config::Launch;
 use crate::config::settings::Limits;
@@ -32,12 +35,20 @@ pub(super) struct Slot {
     pub(super) page: Option<Page>,
     /// What it is handed besides, kept likewise.
     pub(super) handed: Handed,
+    /// The listening sockets that its next incarnation is handed.
+    pub(super) passed: Passed,
+    /// What it shares with others, as its next incarnation is handed it.
+    pub(super) shared: shares::Handed,
     /// Its captured streams, kept likewise.
     pub(super) streams: Option<Vec<StreamId>>,
     /// Its notify socket, made when first needed.
     pub(super) notify: Option<Watched<Notify>>,
     /// What is known of its last incarnation that ended.
     pub(super) evidence: Option<(Incarnation, Evidence)>,
+    /// How the incarnation before the next one ended.
+    pub(super) previous_ending: Option<PreviousEnding>,
+    /// The fault that an incarnation is to have when it is launched.
+    pub(super) at_launch: Option<(Incarnation, FaultId)>,
     /// The command that runs before its launch.
     pub(super) before: Option<Before>,
     /// Whether it has failed since it was last stable: its launches let others pass.
@@ -130,6 +141,11 @@ impl Registry {
         self[domain].workers.iter().filter_map(|worker| self[*worker].live.as_ref())
     }
 
+    /// The boards of all that ever lived in a domain.
+    pub(super) fn pages_in(&self, domain: DomainId) -> impl Iterator<Item = &Page> {
+        self[domain].workers.iter().filter_map(|worker| self[*worker].page.as_ref())
+    }
+
     /// The first one of them.
     pub(super) fn first_in(&mut self, domain: DomainId) -> Option<&mut Live> {
         let here = &self[domain].workers;
@@ -160,9 +176,13 @@ impl Slot {
             live: None,
             page: None,
             handed: Handed::default(),
+            passed: Passed::default(),
+            shared: shares::Handed::default(),
             streams: None,
             notify: None,
+            at_launch: None,
             evidence: None,
+            previous_ending: None,
             before: None,
             is_failing: false,
         }
@@ -173,7 +193,10 @@ impl Slot {
     /// # Panics
     /// It is a command.
     pub(super) fn order(&self, incarnation: Incarnation) -> Order<'_> {
-        Order::of(&self.launch, incarnation, self.handed.named())
+        let handed = self.handed.named().into_iter().chain(self.passed.named());
+        let handed = handed.chain(self.shared.named());
+        let previous = self.previous_ending.clone();
+        Order::of(&self.launch, incarnation, previous, handed.collect())
     }
 
     /// Its captured streams.

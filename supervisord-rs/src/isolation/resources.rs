@@ -10,7 +10,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use supervision::LaunchFailure;
-use workers::endowment::Named;
+use workers::runtime::endowment::Named;
 
 use super::launch::from_io;
 use crate::config::{Launch, Program};

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use socket2::{Domain, SockAddr, Socket, Type};
+use supervision::{Incarnation, LaunchStage};
+use workers::runtime::endowment::Named;
 
 use super::launch::failed::{Failed, Result};
 use super::launch::{Attempt, binding, from_io};
@@ -22,6 +24,24 @@ use crate::service_manager::{FdStore, InheritedDescriptors};
 use crate::stages;
 use crate::unix_socket::Access;
 use crate::waiting::received;
+
+/// What registered code is handed of its sockets, and how far that is.
+#[derive(Debug, Default)]
+pub(super) struct Passed {
+    /// By name; copies for the next incarnation.
+    pub(super) sockets: Vec<(String, OwnedFd)>,
+    /// The stage at which a launcher thread makes something ready.
+    pub(super) opening: Option<LaunchStage>,
+    /// Why that failed, for the launch that waits for it.
+    pub(super) failed: Option<(Incarnation, Failed)>,
+}
+
+impl Passed {
+    /// For an order.
+    pub(super) fn named(&self) -> impl Iterator<Item = Named<'_>> {
+        self.sockets.iter().map(|(name, socket)| (name.as_str(), socket.as_fd()))
+    }
+}
 
 /// All that are open. Workers that name the same one share it. They are opened on launcher threads:
 /// the name of one may lie on a file system that does not answer.
@@ -102,6 +122,22 @@ impl Sockets {
     /// the supervisor ends. May block.
     pub(super) fn open(&self, specs: &[SocketSpec], attempt: &Attempt) -> Result<Vec<OwnedFd>> {
         specs.iter().map(|spec| self.open_one(spec, attempt)).collect()
+    }
+
+    /// Copies of them where all are open; `None`: they are not. Does not block.
+    pub(super) fn copies(&self, specs: &[SocketSpec]) -> Option<Result<Vec<OwnedFd>>> {
+        let slots: Option<Vec<_>> = {
+            let state = self.0.lock();
+            specs.iter().map(|spec| state.open.get(&key(spec)).map(Arc::clone)).collect()
+        };
+        let copy = |slot: Arc<Mutex<Option<OwnedFd>>>| {
+            // Another launch is opening it.
+            let slot = slot.try_lock().ok()?;
+            Some(slot.as_ref()?.try_clone())
+        };
+        let copies: Option<Vec<io::Result<OwnedFd>>> = slots?.into_iter().map(copy).collect();
+        let copies: io::Result<Vec<OwnedFd>> = copies?.into_iter().collect();
+        Some(copies.map_err(|error| from_io(stages::DESCRIPTORS, &error).into()))
     }
 
     fn open_one(&self, spec: &SocketSpec, attempt: &Attempt) -> Result<OwnedFd> {

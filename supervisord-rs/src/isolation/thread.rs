@@ -9,9 +9,11 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::getpid;
 use supervision::{Capabilities, Cause, DomainId, Ending, Incarnation, Status, WorkerId};
+use workers::runtime::board::monotonic_ns;
 
 use super::contract::{Adoption, Description, Driver, Ended, Means, Order, Progress};
 use super::launch::failed::Result;
+use super::own_signals::OwnSignals;
 use crate::config::kinds;
 use crate::record::own_log;
 
@@ -34,6 +36,8 @@ impl Driver for Thread {
         let outputs = means.outputs(worker, &launch)?;
         let poke = means.poke(means.registry[worker].domain)?;
         let order = means.registry[worker].order(incarnation);
+        let now = Duration::from_nanos(monotonic_ns());
+        means.own_signals.get_or_insert_with(OwnSignals::take).on_launch(now);
         start::launch(&sdk, &order, &means.code, &poke, outputs.stdout)?;
         means.settle(incarnation, sdk);
         Ok(Progress::Launched)
@@ -66,6 +70,11 @@ impl Driver for Thread {
     /// Forgets it. Its board goes to its successor: the SDK fences off a thread whose generation is
     /// past.
     fn kill(&self, means: &mut Means, incarnation: Incarnation) {
+        // Of one that is gone nothing is left behind.
+        if means.end_if_gone(incarnation) {
+            return;
+        }
+        means.end_offspring(incarnation);
         means.end(incarnation, Ending { status: Status::Abandoned, cause: Cause::Hang });
     }
 

@@ -30,7 +30,13 @@ pub(super) fn launch(means: &mut Means, incarnation: Incarnation) -> Result<Prog
     }
     let slot = &mut means.registry[domain];
     match (&slot.resident, &mut slot.expected) {
-        (Some(_), _) => enter(means, incarnation).map(|()| Progress::Launched),
+        (Some(_), _) => match enter(means, incarnation) {
+            Err(failed) if means.is_lost_with_cell(domain, &failed) => {
+                means.defer_until_gone(domain, incarnation);
+                Ok(Progress::OnItsWay)
+            }
+            entered => entered.map(|()| Progress::Launched),
+        },
         (None, Some(expected)) => {
             expected.members.push(incarnation);
             Ok(Progress::OnItsWay)

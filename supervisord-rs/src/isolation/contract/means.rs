@@ -11,20 +11,25 @@
 //! | `output` | where what it writes goes |
 //! | `persist` | what a successor needs, into the fd store |
 //! | `helpers` | the supervisor's own small processes: probes, stop commands, hooks |
+//! | `leftovers` | what those have left behind |
 //! | `stopping` | from asking it to stop to nothing being left |
 //! | `adopting`, `adopted_process` | taking over what a predecessor's workers left |
 //! | `endings` | from an exit, or from what a board says, to an event |
+//! | `culprits` | whose doing the death of a domain was |
+//! | `strays` | boards of workers that are not configured any more |
 //! | `likely_limit` | which of its limits has most likely ended it |
-//! | `remains`, `looks` | what is left of a process tree whose main process is gone; when to look again |
+//! | `remains`, `looks` | what is left where the main process is gone; when to look again |
 //! | `news`, `queue` | what the daemon is to hear, and in what order the machine hears of it |
 
 mod adopted_process;
 pub mod adopting;
 mod boards;
+mod culprits;
 mod endings;
 mod helpers;
 mod launched;
 pub(in crate::isolation) mod launching;
+mod leftovers;
 mod likely_limit;
 mod looks;
 mod news;
@@ -32,9 +37,12 @@ pub(in crate::isolation) mod output;
 mod persist;
 mod queue;
 mod remains;
+mod sharing;
+mod sockets;
 mod speech;
 mod start_before;
 mod stopping;
+mod strays;
 mod unbegun;
 
 use std::collections::BTreeMap;
@@ -46,11 +54,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use supervision::{Cause, DomainId, Ending, Event, FaultId, Incarnation, Spec, Status, WorkerId};
-use workers::board::{LastWords, monotonic_ns};
 use workers::fault::Fault;
+use workers::runtime::board::{LastWords, monotonic_ns};
 
 use super::{Driver, Order, Progress};
 use crate::config::Settings;
+use crate::config::settings::Declared;
 use crate::isolation::closer;
 use crate::isolation::domain::{Process, Resident, Yields};
 use crate::isolation::exits::adopted::ExitRecords;
@@ -58,8 +67,10 @@ use crate::isolation::exits::reaper;
 use crate::isolation::launch::failed::Failed;
 use crate::isolation::launch::{BaseEnvironment, Child, advice};
 use crate::isolation::live::{Live, event_fd};
+use crate::isolation::own_signals::OwnSignals;
 use crate::isolation::registry::Registry;
 use crate::isolation::resources::{self, Resources};
+use crate::isolation::shares::{Names, Shares};
 use crate::isolation::sockets::Sockets;
 use crate::isolation::tree::census::Census;
 use crate::isolation::tree::cgroup::Cgroups;
@@ -76,6 +87,7 @@ use looks::Looks;
 use news::News;
 pub use news::Remark;
 pub use start_before::{BeforeEnded, StartBefore};
+use strays::Stray;
 
 /// What is lent to a driver.
 #[derive(Debug)]
@@ -86,12 +98,17 @@ pub struct Means {
     pub(in crate::isolation) news: News,
     pub(in crate::isolation) underway: Underway,
     pub(in crate::isolation) looks: Looks,
+    /// Boards of workers that are not configured any more, of which threads go on.
+    strays: Vec<Stray>,
     /// What processes inherit.
     pub(in crate::isolation) environment: Arc<BaseEnvironment>,
     /// The code that is registered.
     pub(in crate::isolation) code: workers::Registry,
     pub(in crate::isolation) logs: Logs,
     pub(in crate::isolation) sockets: Sockets,
+    /// What workers share, and the definitions of it.
+    pub(in crate::isolation) shares: Shares,
+    pub(in crate::isolation) declared: Vec<Declared>,
     pub(in crate::isolation) resources: Resources,
     pub(in crate::isolation) cgroups: Cgroups,
     /// What is kept for a successor.
@@ -99,6 +116,8 @@ pub struct Means {
     pub(in crate::isolation) exit_records: ExitRecords,
     /// What tells our process trees from those of others.
     pub(in crate::isolation) instance_id: String,
+    /// What signals do here, once code of a worker runs in this process.
+    pub(in crate::isolation) own_signals: Option<OwnSignals>,
     /// Looks at the process table, for process trees without a cgroup.
     pub(in crate::isolation) census: Rc<Census>,
     pub(in crate::isolation) log_dir: std::path::PathBuf,
@@ -157,15 +176,22 @@ impl Means {
             news: News::default(),
             underway,
             looks: Looks::default(),
+            strays: Vec::new(),
             environment: Arc::new(BaseEnvironment::new(environment)),
             code,
             logs,
             sockets: Sockets::new(store.clone()),
+            shares: Shares::new(
+                store.clone(),
+                Names::new(&settings.supervisor.runtime_dir, settings.launches.iter()),
+            ),
+            declared: settings.resources.clone(),
             resources: resources::STANDARD,
             cgroups: Cgroups::discover(&settings.supervisor.runtime_dir),
             store,
             exit_records: ExitRecords::new(exit_records),
             instance_id: instance_id_of(&settings.supervisor.runtime_dir),
+            own_signals: None,
             census,
             log_dir: settings.supervisor.log_dir.clone(),
             black_box,
@@ -189,10 +215,19 @@ impl Means {
         };
         self.registry[domain].yields = yields;
         match self.try_launch(incarnation) {
-            Ok(Progress::Launched) => self.say(incarnation.worker, Event::Launched { incarnation }),
+            Ok(Progress::Launched) => self.say_launched(incarnation),
             Ok(Progress::OnItsWay) => {}
             Err(failed) => self.fail_launch(incarnation, failed),
         }
+    }
+
+    /// It runs; and it may have asked for patience already.
+    pub(in crate::isolation) fn say_launched(&mut self, incarnation: Incarnation) {
+        self.say(incarnation.worker, Event::Launched { incarnation });
+        let Some(live) = self.registry.live_mut(incarnation) else { return };
+        live.is_launched = true;
+        let reading = live.sdk.as_ref().and_then(|sdk| sdk.reading(incarnation));
+        self.note_extended(incarnation, reading.map_or(0, |reading| reading.extended_until));
     }
 
     pub(in crate::isolation) fn fail_launch(&mut self, incarnation: Incarnation, failed: Failed) {
@@ -225,21 +260,18 @@ impl Means {
     /// without a word, or by that of its domain, which is dying.
     pub(in crate::isolation) fn read_heartbeat(&mut self, incarnation: Incarnation) {
         let Some(live) = self.registry.live(incarnation) else { return };
-        // Its threads end one after the other: none of them has vanished, all end with the process.
-        if self.is_dying(live.domain) {
-            self.looks.soon(live.domain);
+        let domain = live.domain;
+        if self.ends_with_its_process(incarnation) {
+            self.looks.soon(domain);
             return;
         }
+        let Some(live) = self.registry.live(incarnation) else { return };
         let reading = live.sdk.as_ref().and_then(|sdk| sdk.reading(incarnation));
-        if reading.as_ref().is_some_and(|reading| self.is_thread_gone(incarnation.worker, reading))
-        {
-            let ending = Ending { status: Status::Unknown, cause: Cause::Vanished };
-            self.end(incarnation, ending);
+        if self.end_if_gone(incarnation) {
             return;
         }
         let Some(live) = self.registry.live_mut(incarnation) else { return };
         let last_beat = Duration::from_nanos(live.last_beat(reading.as_ref(), monotonic_ns()));
-        let domain = live.domain;
         let event = if self.is_suspended(domain) {
             Event::Suspended { incarnation, last_beat }
         } else {
@@ -248,9 +280,35 @@ impl Means {
         self.say(incarnation.worker, event);
     }
 
+    /// Ends one whose thread is gone without a word. False: it is there, as far as is known.
+    pub(in crate::isolation) fn end_if_gone(&mut self, incarnation: Incarnation) -> bool {
+        let Some(live) = self.registry.live(incarnation) else { return false };
+        let Some(reading) = live.sdk.as_ref().and_then(|sdk| sdk.reading(incarnation)) else {
+            return false;
+        };
+        if self.process_without(incarnation.worker, &reading).is_none() {
+            return false;
+        }
+        if self.runs_another_program(live.domain) {
+            self.end_for_its_program(live.domain);
+            return true;
+        }
+        // It cannot say so any more.
+        if let Some(sdk) = &live.sdk {
+            sdk.board().thread_ended(incarnation.generation.0);
+        }
+        let ending = Ending { status: Status::Unknown, cause: Cause::Vanished };
+        self.end(incarnation, ending);
+        true
+    }
+
     /// Commits a fault: SDK code does it itself, at its next checkpoint; a command gets a signal.
     pub(in crate::isolation) fn inject(&mut self, incarnation: Incarnation, fault: FaultId) {
         let signal = Fault::from_code(fault.code).and_then(|fault| fault.signal());
+        if fault.at_launch {
+            self.registry[incarnation.worker].at_launch = Some((incarnation, fault));
+            return;
+        }
         let Some(live) = self.registry.live_mut(incarnation) else { return };
         match (&live.sdk, signal) {
             (Some(sdk), None) => sdk.order_fault(fault.code, fault.parameter),
@@ -279,12 +337,23 @@ impl Means {
         self.order(incarnation, Order::Resume);
     }
 
-    /// Asks an incarnation to stop.
-    pub(in crate::isolation) fn stop(&mut self, incarnation: Incarnation) {
+    /// Asks an incarnation to stop, which has so long for it.
+    pub(in crate::isolation) fn stop(&mut self, incarnation: Incarnation, patience: Duration) {
         let Some(live) = self.registry.live_mut(incarnation) else { return };
         live.is_stopping = true;
+        live.extended_until = 0;
+        if let Some(sdk) = &live.sdk {
+            sdk.give_time(patience);
+        }
         let driver = self.driver_of(incarnation.worker);
         driver.stop(self, incarnation);
+    }
+
+    /// Orders an incarnation of registered code to reload. False: it asks for no such orders.
+    pub(in crate::isolation) fn reload(&mut self, incarnation: Incarnation) -> bool {
+        let sdk = self.registry.live(incarnation).and_then(|live| live.sdk.as_ref());
+        let sdk = sdk.filter(|sdk| sdk.board().talk.heeds_reloads());
+        sdk.map(|sdk| sdk.order_reload()).is_some()
     }
 
     /// Ends an incarnation without asking.

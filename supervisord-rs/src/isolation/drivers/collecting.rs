@@ -5,7 +5,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use supervision::{DomainId, WorkerId};
-use workers::board::monotonic_ns;
+use workers::runtime::board::monotonic_ns;
 
 use super::Drivers;
 use crate::isolation::exits::orphans;

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use workers::board::monotonic_ns;
+use workers::runtime::board::monotonic_ns;
 
 use super::Drivers;
 use crate::config::settings::CgroupLimits;

@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use supervision::{DomainId, Event, Incarnation, WorkerId};
-use workers::board::monotonic_ns;
+use workers::runtime::board::monotonic_ns;
 
 use super::Drivers;
 use crate::config::settings::Ready;

@@ -1,28 +1,47 @@
 //! What can be seen.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use supervision::{DomainId, Incarnation, WorkerId};
 use workers::Registry;
-use workers::board::{Reading, monotonic_ns};
+use workers::runtime::board::{Reading, monotonic_ns};
 
 use super::Drivers;
-use crate::config::settings::CgroupLimits;
+use crate::config::settings::{CgroupLimits, Declared, Resource};
 use crate::config::{Launch, Program};
 use crate::isolation::launch::Child;
+use crate::isolation::notify::printable;
+use crate::isolation::shares::{Ended, Looked};
 use crate::isolation::tree::process_tree::Member;
+use crate::record::culprit::Outsider;
 use crate::record::evidence::Evidence;
+use crate::record::incidents::Losses;
 use crate::record::logs::Tail;
 
 impl Drivers {
     /// What is known of a worker's incarnation that has ended; the last one's only.
     #[must_use]
     pub fn evidence(&self, incarnation: Incarnation) -> Option<&Evidence> {
-        self.means.registry[incarnation.worker]
-            .evidence
-            .as_ref()
-            .filter(|(of, _)| *of == incarnation)
-            .map(|(_, evidence)| evidence)
+        let slot = &self.means.registry[incarnation.worker];
+        let own = slot.evidence.as_ref().filter(|(of, _)| *of == incarnation);
+        own.map(|(_, evidence)| evidence)
+    }
+
+    /// Takes who ended this domain last, if that is none of those that lived in it. `culprit`: the
+    /// run that the incident names.
+    pub fn take_outsider(
+        &mut self,
+        domain: DomainId,
+        culprit: Option<Incarnation>,
+    ) -> Option<Outsider> {
+        self.means.registry[domain].outsider.take_if(|outsider| outsider.run() == culprit)
+    }
+
+    /// Threads of workers that are not configured any more.
+    #[must_use]
+    pub fn stray_threads(&self) -> u32 {
+        self.means.stray_threads()
     }
 
     /// The same; for one that has not ended, what can be seen of it now.
@@ -37,8 +56,14 @@ impl Drivers {
         Some(found)
     }
 
-    /// Takes over what a predecessor's black box says of its incarnations.
-    pub fn adopt_evidence(&mut self, evidence: Vec<(Incarnation, Evidence)>) {
+    /// Takes over what a predecessor's black box says of its incarnations. `outsider`: who
+    /// has ended it, if none of those that lived in it.
+    pub fn adopt_evidence(
+        &mut self,
+        evidence: Vec<(Incarnation, Evidence)>,
+        outsider: Option<Outsider>,
+    ) {
+        self.means.registry[DomainId(0)].outsider = outsider;
         for (incarnation, mut evidence) in evidence {
             let worker = incarnation.worker;
             evidence.work = evidence.work.or_else(|| self.work_of(incarnation));
@@ -60,6 +85,51 @@ impl Drivers {
         }
     }
 
+    /// Gives back what these have had of what workers share, since they have ended; what that was,
+    /// as soon as it is known. `None`: they share nothing. At once for `is_urgent`.
+    #[must_use]
+    pub fn release_shared(
+        &self,
+        ended: impl Iterator<Item = WorkerId>,
+        is_urgent: bool,
+    ) -> Option<Losses> {
+        let ended: Vec<WorkerId> = ended.collect();
+        let mut used: Vec<Arc<Resource>> = Vec::new();
+        for resource in ended.iter().flat_map(|worker| &self.means.registry[*worker].launch.uses) {
+            if !used.iter().any(|known| known.name == resource.name) {
+                used.push(Arc::clone(resource));
+            }
+        }
+        if used.is_empty() {
+            return None;
+        }
+        let is_user = |worker: &WorkerId| {
+            let uses = &self.means.registry[*worker].launch.uses;
+            !ended.contains(worker)
+                && uses.iter().any(|one| used.iter().any(|known| known.name == one.name))
+        };
+        let others = self.means.registry.workers().filter(is_user);
+        let others = others.filter_map(|worker| self.own_thread(worker)).collect();
+        let ended = Ended { used, others };
+        let (shares, bell) = (&self.means.shares, &self.means.bell);
+        Some(if is_urgent { shares.release_now(ended, bell) } else { shares.release(ended, bell) })
+    }
+
+    /// The thread on which a worker runs or ran last, as its board says; of a command its process.
+    fn own_thread(&self, worker: WorkerId) -> Option<u32> {
+        let number = match self.reading(worker) {
+            Some(reading) => reading.tid,
+            None => self.pid(worker)?,
+        };
+        u32::try_from(number).ok().filter(|number| *number > 0)
+    }
+
+    /// What workers share, with what can be seen of each now; `None`: it is not made.
+    pub fn shared(&self) -> impl Iterator<Item = (&Declared, Option<Looked>)> {
+        let all = self.means.declared.iter();
+        all.map(|one| (one, self.means.shares.look(&one.resource)))
+    }
+
     /// The present process of a worker's incarnation; the supervisor's own for a thread.
     #[must_use]
     pub fn pid(&self, worker: WorkerId) -> Option<i32> {
@@ -78,11 +148,17 @@ impl Drivers {
             .map(|main: &Child| main.pid)
     }
 
-    /// What a worker says of itself (`STATUS=`), and whether it is reloading.
+    /// What a worker says of itself (`STATUS=`, or on its board), and whether it is reloading.
     #[must_use]
     pub fn said(&self, worker: WorkerId) -> (Option<String>, bool) {
-        let said = self.means.registry[worker].live.as_ref().map(|live| &live.notify_state);
-        said.map_or((None, false), |said| (said.status.clone(), said.is_reloading))
+        let Some(live) = &self.means.registry[worker].live else { return (None, false) };
+        let Some(sdk) = &live.sdk else {
+            return (live.notify_state.status.clone(), live.notify_state.is_reloading);
+        };
+        sdk.reading(live.incarnation).map_or((None, false), |reading| {
+            let status = Some(printable(&reading.status)).filter(|status| !status.is_empty());
+            (status, reading.is_reloading)
+        })
     }
 
     /// Everyone who lives of a worker's process; none for a thread of the supervisor; as its
@@ -114,6 +190,16 @@ impl Drivers {
     #[must_use]
     pub fn reading(&self, worker: WorkerId) -> Option<Reading> {
         self.means.registry[worker].page.as_ref()?.board().read()
+    }
+
+    /// Threads that a worker has left behind and that have not ended yet. `None`: it shares its
+    /// process with none, and they end with it, or it never ran.
+    #[must_use]
+    pub fn left_behind(&self, worker: WorkerId) -> Option<u32> {
+        let slot = &self.means.registry[worker];
+        let page = slot.page.as_ref()?;
+        let is_shared = !self.means.registry[slot.domain].capabilities.has_own_process;
+        is_shared.then(|| page.board().left_behind(slot.live.is_none()))
     }
 
     /// Whether this incarnation is the present one and has not ended.

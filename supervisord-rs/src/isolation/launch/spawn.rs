@@ -144,8 +144,8 @@ fn into_cgroup(orders: &mut Orders<'_>, cgroup: &OwnedFd) -> nix::Result<(i32, O
         cgroup: u64::from(cgroup.as_raw_fd().unsigned_abs()),
         ..Arguments::default()
     };
-    // SAFETY: what `plain` says of memory holds here too: the flags have CLONE_VFORK, and `stack` and
-    // `orders` outlive the call.
+    // SAFETY: what `plain` says of memory holds here too: the flags have CLONE_VFORK, and `stack`
+    // and `orders` outlive the call.
     let pid = unsafe { clone3(&arguments, child, ptr::from_mut(orders).cast()) }?;
     drop(stack);
     // SAFETY: clone3 succeeded, so the kernel stored a new descriptor there, which nothing else

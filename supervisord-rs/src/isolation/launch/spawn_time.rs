@@ -3,9 +3,9 @@
 //!
 //! The kernel takes the time since boot when it makes a process, and shows it in ticks
 //! (proc_pid_stat(5), field 22; `start_boottime` in kernel/fork.c and fs/proc/array.c, Linux 6.12).
-//! A moment before the birth and one after it mostly lie in the same tick, which is then that of the
-//! birth. A look at the process table costs a fifth of a launch: once for the look, and once more
-//! when the process is cleared away.
+//! A moment before the birth and one after it mostly lie in the same tick, which is then that of
+//! the birth. A look at the process table costs a fifth of a launch: once for the look, and once
+//! more when the process is cleared away.
 
 use std::sync::LazyLock;
 use std::time::Duration;

@@ -14,6 +14,7 @@ mod in_parent;
 mod life;
 mod limits;
 mod priorities;
+mod scheduling;
 mod session;
 mod signals;
 mod umask;
@@ -106,8 +107,10 @@ steps! {
     cgroup: cgroup::Entry,
     session: session::Session,
     umask: umask::Mask,
-    // It opens a file: before the limits, which may leave no number for that.
+    // They open files: before the limits, which may leave no number for that.
     priorities: priorities::Priorities,
+    // After the session, whose place among others it sets.
+    scheduling: scheduling::Scheduling,
     limits: Limits,
     credentials: Credentials,
     // After the change of user, which would untie it.

@@ -6,17 +6,19 @@ use std::sync::Arc;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use supervision::Incarnation;
+use workers::runtime::endowment::Named;
 
 use crate::config::Launch;
-use crate::config::settings::Ready;
+use crate::config::settings::{FIRST_SOCKET, Ready};
 use crate::isolation::contract::means::launching::death_signal;
 use crate::isolation::contract::{Means, Progress};
 use crate::isolation::launch::failed::Result;
-use crate::isolation::launch::failure;
+use crate::isolation::launch::{failure, from_io};
 use crate::isolation::live::Live;
 use crate::isolation::outfit::Outfit;
 use crate::isolation::sockets::Sockets;
 use crate::isolation::watch::{Says, Token};
+use crate::service_manager::{POSIX_NAMES, RESOURCES};
 use crate::stages;
 
 pub(super) fn launch(
@@ -39,6 +41,12 @@ pub(super) fn launch(
     let given = Given {
         sockets: &means.sockets,
         notify: means.registry[worker].notify.as_ref().map(|notify| notify.address()),
+        shared: means.registry[worker].shared.plain().collect(),
+        names: means.registry[worker]
+            .shared
+            .posix()
+            .map(|(own, posix)| format!("{own}={posix}"))
+            .collect(),
     };
     let newline = equip(&mut outfit, launch, given)?;
     let mut live = Live::new(incarnation, domain, None);
@@ -68,6 +76,10 @@ struct Given<'a> {
     sockets: &'a Sockets,
     /// The address of its notify socket.
     notify: Option<&'a str>,
+    /// What it shares with others.
+    shared: Vec<Named<'a>>,
+    /// The names of POSIX of what it shares: `NAME=/POSIX-NAME`.
+    names: Vec<String>,
 }
 
 /// Adds to an outfit what tells a command what it was given. Gives back the pipe on which it writes
@@ -85,6 +97,10 @@ fn equip(outfit: &mut Outfit, launch: &Launch, given: Given<'_>) -> Result<Optio
     if let Some(watchdog) = launch.watchdog {
         set("WATCHDOG_USEC", watchdog.as_micros().to_string());
     }
+    if !given.names.is_empty() {
+        set(POSIX_NAMES, given.names.join(" "));
+    }
+    give_shared(outfit, launch, &given.shared)?;
     outfit.sockets = (!launch.sockets.is_empty()).then(|| given.sockets.clone());
     let Ready::Newline(number) = launch.ready else { return Ok(None) };
     let (ours, theirs) = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)
@@ -93,4 +109,23 @@ fn equip(outfit: &mut Outfit, launch: &Launch, given: Given<'_>) -> Result<Optio
         .map_err(|errno| failure(stages::PIPES, errno))?;
     outfit.descriptors.push((theirs, number));
     Ok(Some(ours))
+}
+
+/// Under the numbers after its sockets.
+fn give_shared(outfit: &mut Outfit, launch: &Launch, shared: &[Named<'_>]) -> Result<()> {
+    if shared.is_empty() {
+        return Ok(());
+    }
+    let newline = if let Ready::Newline(number) = launch.ready { Some(number) } else { None };
+    let free = (FIRST_SOCKET..).skip(launch.sockets.len());
+    let free = free.filter(|number| Some(*number) != newline);
+    let mut list = Vec::new();
+    for ((name, fd), number) in shared.iter().zip(free) {
+        let copy = fd.try_clone_to_owned();
+        let copy = copy.map_err(|error| from_io(stages::DESCRIPTORS, &error))?;
+        outfit.descriptors.push((copy, number));
+        list.push(format!("{name}={number}"));
+    }
+    outfit.variables.push((RESOURCES.to_owned(), list.join(" ")));
+    Ok(())
 }

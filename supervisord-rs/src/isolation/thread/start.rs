@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use supervision::LaunchFailure;
 use workers::Registry;
-use workers::endowment::{Endowment, Named};
-use workers::run::IncarnationPlan;
+use workers::runtime::endowment::{Endowment, Named};
+use workers::runtime::run::IncarnationPlan;
 
 use crate::isolation::host::Order;
 use crate::isolation::launch::{become_foreign, from_io};
@@ -29,16 +29,20 @@ pub(super) fn launch(
         generation: order.generation,
         args: order.args.clone(),
         on_panic: order.on_panic,
+        scheduling: order.scheduling.clone(),
         mapping: Arc::clone(&sdk.page.mapping),
         page: sdk.page.number,
         poke: Arc::clone(poke),
         wake,
         output,
         endowment: copies(&order.handed)?,
+        briefing: order.briefing.clone(),
         at_end: None,
     };
     become_foreign();
-    workers::run::spawn(plan, registry).map(drop).map_err(|error| from_io(stages::THREAD, &error))
+    workers::runtime::run::spawn(plan, registry)
+        .map(drop)
+        .map_err(|error| from_io(stages::THREAD, &error))
 }
 
 /// A thread gets copies, as a process does.
@@ -60,8 +64,10 @@ mod tests {
 
     use nix::sys::eventfd::EventFd;
     use supervision::{Generation, Incarnation, WorkerId};
-    use workers::mapping::Mapping;
-    use workers::run::OnPanic;
+    use workers::runtime::briefing::Briefing;
+    use workers::runtime::mapping::Mapping;
+    use workers::runtime::run::OnPanic;
+    use workers::runtime::scheduling::Scheduling;
     use workers::{Context, Worker, WorkerError};
 
     use super::*;
@@ -93,6 +99,8 @@ mod tests {
             generation: 1,
             args: &serde_json::Value::Null,
             on_panic: OnPanic::Contain,
+            scheduling: &Scheduling::default(),
+            briefing: Briefing::default(),
             handed: vec![("answers", writer.as_fd())],
         };
         launch(&sdk, &order, &registry, &poke, output.into()).expect("a thread");

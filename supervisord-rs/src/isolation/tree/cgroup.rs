@@ -202,6 +202,11 @@ impl Cgroups {
     }
 }
 
+/// The cgroup that the supervisor of this runtime directory, which is gone, has left.
+pub(crate) fn leftover(runtime_dir: &Path) -> Option<PathBuf> {
+    Place::find().map(|place| Root::path(&place, runtime_dir)).filter(|path| path.exists())
+}
+
 /// Removes what the supervisor of this runtime directory, which is gone with all its processes, has
 /// left of its cgroups.
 pub(crate) fn remove_leftovers(runtime_dir: &Path) {

@@ -1,4 +1,5 @@
-//! By what a process tree is found, wherever the loop is, and how those who were found are signalled.
+//! By what a process tree is found, wherever the loop is, and how those who were found are
+//! signalled.
 
 use std::sync::Arc;
 

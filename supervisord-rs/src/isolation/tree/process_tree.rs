@@ -14,7 +14,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use workers::board::monotonic_ns;
+use workers::runtime::board::monotonic_ns;
 
 use super::census::{Census, Errand};
 use super::cgroup::{Extent, Leaf};
@@ -68,14 +68,9 @@ impl ProcessTree {
         Self { leaf: leaf.map(Arc::new), mark, census: Rc::clone(census) }
     }
 
-    /// The mark of its processes as a limit, where no cgroup identifies them.
-    pub(in crate::isolation) const fn limit_mark(&self) -> u64 {
-        self.mark.limit
-    }
-
-    /// The value of `SUPERVISORD_RS_FAMILY`.
-    pub(in crate::isolation) fn mark(&self) -> &str {
-        &self.mark.variable
+    /// What its processes bear.
+    pub(in crate::isolation) const fn mark(&self) -> &Mark {
+        &self.mark
     }
 
     /// The cgroup to be born in.

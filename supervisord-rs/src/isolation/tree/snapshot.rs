@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use workers::board::monotonic_ns;
+use workers::runtime::board::monotonic_ns;
 
 use super::environs::{self, Held};
 use super::heirs::{heirs, is_of_ours};
@@ -173,8 +173,17 @@ impl Marks {
         Self { limits, ..Self::default() }
     }
 
-    pub(super) fn bear(&self, mark: &Mark) -> bool {
-        self.limits.contains(&mark.limit)
-            || self.variable.as_deref().is_some_and(|variable| variable == mark.variable.as_bytes())
+    pub(in crate::isolation) fn bear(&self, mark: &Mark) -> bool {
+        self.limits.iter().any(|limit| mark.has_limit(*limit))
+            || self.variable.as_deref().is_some_and(|variable| mark.has_variable(variable))
+    }
+
+    /// Whether one of its limits is that of a helper of which this is true.
+    pub(in crate::isolation) fn are_of_helper(
+        &self,
+        mark: &Mark,
+        is: impl Fn(u32) -> bool,
+    ) -> bool {
+        self.limits.iter().filter_map(|limit| mark.helper(*limit)).any(is)
     }
 }

@@ -108,6 +108,7 @@ impl Means {
                 was_oom_killed: false,
                 members: incarnations,
                 recycled_for: None,
+                was_stopped: false,
             },
         );
         true
@@ -211,9 +212,11 @@ impl Means {
         Sdk::adopted(page, wake).map_err(|failure| format!("{failure:?}"))
     }
 
-    fn settle_adopted(&mut self, live: Live) {
+    fn settle_adopted(&mut self, mut live: Live) {
         let (worker, domain) = (live.incarnation.worker, live.domain);
+        live.is_launched = true;
         if let Some(sdk) = &live.sdk {
+            sdk.board().talk.set_heartbeat(self.registry[worker].launch.watchdog);
             self.black_box.mirror(worker.index(), Some(sdk.board()));
         }
         self.registry[worker].live = Some(live);

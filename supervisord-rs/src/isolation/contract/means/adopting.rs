@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use supervision::{DomainId, Fate, FaultDomain, Generation, Incarnation, Phase, WorkerId};
-use workers::mapping::Mapping;
+use workers::runtime::mapping::Mapping;
 
 use super::Means;
 use crate::isolation::contract::Adoption;
@@ -47,6 +47,8 @@ impl Means {
         past: &Past<'_>,
     ) -> Adopted {
         self.sockets.adopt(inherited);
+        let declared = self.declared.iter().map(|declared| &*declared.resource);
+        self.shares.adopt(declared, inherited);
         self.adopt_memory(inherited);
         self.adopt_streams(inherited);
         let mut fates = BTreeMap::new();
@@ -69,6 +71,7 @@ impl Means {
                 fates.insert(worker, fate);
             }
         }
+        self.adopt_strays(inherited);
         // A launcher thread keeps what it has launched before the answer can be recorded.
         let kept = inherited.unclaimed().into_iter();
         let mut found: BTreeSet<String> =
@@ -122,6 +125,7 @@ impl Means {
             // What belongs to workers that are no more.
             [process_tree, "board" | "notify" | "stdout" | "stderr"] | [process_tree, KEPT, _] => {
                 process_tree.strip_prefix("worker-").is_some_and(|worker| !names.contains(worker))
+                    && !self.is_stray(name)
             }
             _ => false,
         };
@@ -171,7 +175,10 @@ impl Means {
             .domains()
             .filter(|domain| domain.resident.is_some())
             .filter_map(|domain| {
-                domain.process_tree.as_ref().map(|process_tree| process_tree.mark().to_owned())
+                domain
+                    .process_tree
+                    .as_ref()
+                    .map(|process_tree| process_tree.mark().variable.clone())
             })
             .collect();
         let kept =

@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use supervision::{DomainId, Incarnation, LaunchFailure};
-use workers::mapping::Mapping;
+use workers::runtime::mapping::Mapping;
 
 use super::Means;
 use crate::isolation::launch::{failure, from_io};
@@ -44,8 +44,14 @@ impl Means {
     }
 
     fn board(&mut self, incarnation: Incarnation, name: &str, page: Page) -> Result<Sdk> {
-        self.registry[incarnation.worker].page = Some(page.clone());
-        Sdk::new(page, name, incarnation)
+        let slot = &mut self.registry[incarnation.worker];
+        slot.page = Some(page.clone());
+        let sdk = Sdk::new(page, name, incarnation)?;
+        sdk.board().talk.set_heartbeat(slot.launch.watchdog);
+        if let Some((_, fault)) = slot.at_launch.take_if(|(whose, _)| *whose == incarnation) {
+            sdk.order_fault(fault.code, fault.parameter);
+        }
+        Ok(sdk)
     }
 
     /// Has the black box hold a copy of an own board.

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use supervision::{Cause, DomainId, Ending, Event, Incarnation, Status, WorkerId};
-use workers::board::{Reading, State, monotonic_ns};
+use supervision::{Cause, Culprit, DomainId, Ending, Event, Incarnation, Status, WorkerId};
+use workers::runtime::board::{Reading, State, monotonic_ns};
 
 use super::likely_limit::likely_limit;
 use super::looks::LOOK_MAX;
@@ -15,7 +15,9 @@ use crate::isolation::exits::reaper;
 use crate::isolation::launch::Child;
 use crate::isolation::watch::{Says, Token};
 use crate::process_table;
-use crate::record::evidence::{self, Evidence, Suspect};
+use crate::record::culprit::STOPPED;
+use crate::record::evidence::{self, Evidence};
+use crate::record::words;
 use crate::waiting::Looks;
 
 /// The time for the guardian to report how an adopted process ended, and for a tracer to detach.
@@ -95,40 +97,30 @@ impl Means {
         self.say(incarnation.worker, Event::Ended { incarnation, ending });
     }
 
-    /// All that lived in a domain have ended with it, as one of them caused.
+    /// All that lived in a domain have ended with it, as one of them caused, or what an earlier run
+    /// had left behind.
     pub(in crate::isolation) fn end_domain(&mut self, ended: Ended) {
-        let Ended { domain, status, was_oom_killed, members, recycled_for } = ended;
         let now = monotonic_ns();
-        let readings: Vec<(Incarnation, Reading)> = members
-            .iter()
-            .filter_map(|&member| {
-                Some((member, self.registry.live(member)?.sdk.as_ref()?.reading(member)?))
-            })
-            .collect();
-        let suspects = members.iter().map(|&member| Suspect {
-            who: member,
-            reading: readings.iter().find(|(of, _)| *of == member).map(|(_, reading)| reading),
-            struck_by: self.registry.live(member).and_then(|live| live.struck_by),
-        });
-        // One that is silent because its whole process was stopped is not to blame for that.
-        let stopped = |hung| {
-            let mut all = suspects.clone();
-            all.find(|one| one.struck_by == Some(nix::libc::SIGSTOP)).map_or(hung, |one| one.who)
-        };
-        let culprit = match recycled_for {
-            Some(hung) => Some(stopped(hung)),
-            None => evidence::culprit(suspects.clone(), status),
-        };
-        let spoken = readings
-            .iter()
-            .find(|(member, _)| Some(*member) == culprit)
-            .map(|(_, reading)| reading);
-        let ending = evidence::with_memory(evidence::of_domain(status, spoken), was_oom_killed);
+        let (culprit, spoken) = self.culprit(&ended);
+        let Ended { domain, status, was_oom_killed, members, was_stopped, .. } = ended;
+        let ending = evidence::of_domain(status, spoken.as_ref());
+        let mut ending = evidence::with_memory(ending, was_oom_killed);
+        let is_still = was_stopped && culprit == Culprit::Outsider;
+        if is_still {
+            ending.cause = Cause::Hang;
+        }
         for &member in &members {
             self.note_end(member, now);
             self.explain(member, ending);
+            if let Some((_, evidence)) = &mut self.registry[member.worker].evidence
+                && is_still
+            {
+                evidence.message = Some(STOPPED.to_owned());
+            }
             self.release(member.worker);
         }
+        self.forget_threads(domain, culprit);
+        self.registry[domain].changed_signals = 0;
         self.news.events.push_for_all(Event::DomainEnded { domain, members, culprit, ending });
     }
 
@@ -136,6 +128,7 @@ impl Means {
     pub(in crate::isolation) fn note_end(&mut self, incarnation: Incarnation, now: u64) {
         let Some(live) = self.registry.live(incarnation) else { return };
         let reading = live.sdk.as_ref().and_then(|sdk| sdk.reading(incarnation));
+        let reading = reading.map(Reading::of_its_run);
         let evidence = Evidence::new(reading, now, live.struck_at);
         self.registry[incarnation.worker].evidence = Some((incarnation, evidence));
     }
@@ -189,6 +182,10 @@ impl Means {
 
     pub(in crate::isolation) fn release(&mut self, worker: WorkerId) {
         if let Some(live) = self.registry[worker].live.take() {
+            if let Some(sdk) = &live.sdk {
+                // For what is left of it: threads that wait would not hear of the end.
+                sdk.order_stop();
+            }
             self.black_box.mirror(worker.index(), None);
             let (name, generation) =
                 (&self.registry[worker].launch.name, live.incarnation.generation.0);
@@ -201,14 +198,18 @@ impl Means {
     /// Takes from the boards of a domain what their workers have said since.
     pub(in crate::isolation) fn look_at_boards(&mut self, domain: DomainId) {
         let is_process = self.registry[domain].capabilities.has_own_process;
-        let said: Vec<(Incarnation, State)> = self
+        let said: Vec<(Incarnation, Reading)> = self
             .registry
             .lives_in(domain)
             .filter_map(|live| {
-                Some((live.incarnation, live.sdk.as_ref()?.reading(live.incarnation)?.state))
+                Some((live.incarnation, live.sdk.as_ref()?.reading(live.incarnation)?))
             })
             .collect();
-        for (incarnation, state) in said {
+        if !is_process {
+            let all = said.iter().map(|(_, reading)| reading.changed_signals);
+            self.note_changed_signals(domain, all.fold(0, |all, some| all | some));
+        }
+        for (incarnation, Reading { state, extended_until, .. }) in said {
             // The end of a process is its exit, whatever its board says.
             let ending = evidence::of_thread(state).filter(|_| !is_process);
             let Some(live) = self.registry.live(incarnation) else { continue };
@@ -218,17 +219,52 @@ impl Means {
             } else if state == State::Ready && !was_ready {
                 self.note_ready(incarnation);
             }
+            self.note_extended(incarnation, extended_until);
         }
     }
 
-    /// Whether the thread that the board names has ended silently (`pthread_exit`, `SYS_exit`). A
-    /// process that one worker has for itself lives: the machine kills what does not beat.
-    pub(in crate::isolation) fn is_thread_gone(&self, worker: WorkerId, reading: &Reading) -> bool {
+    /// What signals do was changed by code in a process that workers share, and put back there.
+    fn note_changed_signals(&mut self, domain: DomainId, signals: u32) {
+        let new = signals & !self.registry[domain].changed_signals;
+        if new == 0 {
+            return;
+        }
+        self.registry[domain].changed_signals |= new;
+        let lives = self.registry.lives_in(domain);
+        let threads: Vec<&str> =
+            lives.map(|live| self.registry[live.incarnation.worker].launch.name.as_str()).collect();
+        tracing::warn!(
+            cell = self.registry[domain].name,
+            signals = words::signals(new).join(", "),
+            threads = threads.join(", "),
+            "a worker changed what these signals do in the process of its cell; that is put back: a \
+             worker that handles or ignores signals needs `isolation: process`"
+        );
+    }
+
+    /// It may have asked for patience: each time once.
+    pub(super) fn note_extended(&mut self, incarnation: Incarnation, until: u64) {
+        let Some(live) = self.registry.live_mut(incarnation) else { return };
+        if live.extended_until != until && live.is_launched {
+            live.extended_until = until;
+            // Nothing asked for: the board was cleared by an order to stop.
+            if until == 0 {
+                return;
+            }
+            let until = Duration::from_nanos(until);
+            self.say(incarnation.worker, Event::Extended { incarnation, until });
+        }
+    }
+
+    /// The process in which the thread that the board names is no more: it has ended silently
+    /// (`pthread_exit`, `SYS_exit`), or with the process. A process that one worker has for itself
+    /// lives: the machine kills what does not beat.
+    pub(super) fn process_without(&self, worker: WorkerId, reading: &Reading) -> Option<i32> {
         if self.registry.home(worker).capabilities.has_own_process || reading.tid <= 0 {
-            return false;
+            return None;
         }
         let pid = self.driver_of(worker).describe(self, worker).pid;
-        pid.is_some_and(|pid| !process_table::has_thread(pid, reading.tid))
+        pid.filter(|&pid| !process_table::has_thread(pid, reading.tid))
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use supervision::{LaunchFailure, WorkerId};
 
 use super::Means;
-use crate::isolation::helper::{NotLaunched, Summons};
+use crate::isolation::helper::{NotLaunched, Number, Summons};
 use crate::isolation::host;
 use crate::isolation::launch::failed::{Failed, Result as Launched};
 use crate::isolation::launch::{Attempt, Child, Environment, Plan, advice};
@@ -26,20 +26,25 @@ impl Means {
         extra: &[(String, String)],
     ) -> Result<Summons, NotLaunched> {
         let program = argv.first().cloned().unwrap_or_default();
-        let outfit = self.helper_outfit(worker, argv, extra);
-        self.summon(worker, program, outfit)
+        let number = Number::new();
+        let outfit = self.helper_outfit(worker, argv, extra).map(|mut outfit| {
+            outfit.birthplace.for_helper(&number);
+            outfit
+        });
+        self.summon(worker, Some(number), program, outfit)
     }
 
     /// Has a launcher thread start a helper.
     pub(in crate::isolation) fn summon(
         &self,
         worker: WorkerId,
+        number: Option<Number>,
         program: String,
         outfit: Launched<Outfit>,
     ) -> Result<Summons, NotLaunched> {
         let outfit = outfit.map_err(|failed| NotLaunched::new(failed, &program))?;
         let launch = move |attempt: &_| outfit.launch(attempt);
-        Ok(Summons::send(&self.underway.launchers, Some(worker), program, launch))
+        Ok(Summons::send(&self.underway.launchers, Some(worker), number, program, launch))
     }
 
     pub(in crate::isolation) fn helper_outfit(
@@ -89,7 +94,7 @@ impl Means {
         launch: impl FnOnce(&Attempt) -> Result<Child, LaunchFailure> + Send + 'static,
     ) -> Summons {
         let launch = move |attempt: &_| launch(attempt).map_err(Failed::from);
-        Summons::send(&self.underway.launchers, None, binary.display().to_string(), launch)
+        Summons::send(&self.underway.launchers, None, None, binary.display().to_string(), launch)
     }
 
     pub(in crate::isolation) fn launch_with_our_environment(
@@ -102,7 +107,7 @@ impl Means {
     ) -> Summons {
         let environment = Arc::clone(&self.environment);
         let name = program.to_string_lossy().into_owned();
-        Summons::send(&self.underway.launchers, None, name, move |attempt| {
+        Summons::send(&self.underway.launchers, None, None, name, move |attempt| {
             let null = host::null()?;
             let mut plan = Plan::new(&program, &argv, &path)?;
             let mut environment = Environment::of(&environment);

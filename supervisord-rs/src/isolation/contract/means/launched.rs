@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use nix::errno::Errno;
-use supervision::{DomainId, Event, Incarnation, LaunchFailure, LaunchStage, WorkerId};
-use workers::board::monotonic_ns;
+use supervision::{DomainId, Incarnation, LaunchFailure, LaunchStage, WorkerId};
+use workers::runtime::board::monotonic_ns;
 
 use super::launching::death_signal;
 use super::persist::{self, Pledge};
@@ -67,6 +67,12 @@ impl Underway {
         self.answers.wakeup()
     }
 
+    /// Where a launcher thread answers.
+    pub(super) fn answers(&self) -> Answering {
+        let Answers { sender, wake, .. } = &self.answers;
+        Answering { sender: sender.clone(), wake: Arc::clone(wake) }
+    }
+
     /// A launch that goes on when what it waits for is over.
     pub(in crate::isolation) fn defer(&mut self, incarnation: Incarnation) {
         self.deferred.push(incarnation);
@@ -82,12 +88,38 @@ struct Answers {
 }
 
 #[derive(Debug)]
-struct Answer {
+enum Answer {
+    Launched(Launched),
+    /// The sockets of registered code are open.
+    Opened(Incarnation, Result<()>),
+}
+
+#[derive(Debug)]
+struct Launched {
     domain: DomainId,
     attempt: Arc<Attempt>,
     result: Result<Child>,
     /// Whether it outlives us.
     is_kept: bool,
+}
+
+/// For a launcher thread: where it answers.
+#[derive(Clone, Debug)]
+pub(super) struct Answering {
+    sender: Sender<Answer>,
+    wake: Arc<OwnedFd>,
+}
+
+impl Answering {
+    /// The sockets of registered code are open, or not.
+    pub(super) fn opened(&self, incarnation: Incarnation, opened: Result<()>) {
+        self.answer(Answer::Opened(incarnation, opened));
+    }
+
+    fn answer(&self, answer: Answer) {
+        let _ = self.sender.send(answer);
+        ring(self.wake.as_fd());
+    }
 }
 
 impl Answers {
@@ -114,8 +146,7 @@ impl Means {
         pledge: Option<Pledge>,
         (queue, opens): (Queue, usize),
     ) -> Arc<Attempt> {
-        let (sender, wake) =
-            (self.underway.answers.sender.clone(), Arc::clone(&self.underway.answers.wake));
+        let answers = self.underway.answers();
         self.underway.launchers.submit(queue, opens, move |attempt| {
             let pledge = pledge.filter(Pledge::is_sent);
             outfit.parent_death_signal = death_signal(pledge.is_some());
@@ -129,8 +160,8 @@ impl Means {
             }
             // No process is left at the end.
             let is_kept = pledge.is_some();
-            let _ = sender.send(Answer { domain, attempt: Arc::clone(attempt), result, is_kept });
-            ring(wake.as_fd());
+            let attempt = Arc::clone(attempt);
+            answers.answer(Answer::Launched(Launched { domain, attempt, result, is_kept }));
             // Our copies of what the child has; no answer waits for that.
             drop(plan);
         })
@@ -153,7 +184,10 @@ impl Means {
     }
 
     fn take_answer(&mut self, answer: Answer) {
-        let Answer { domain, attempt, result, is_kept } = answer;
+        let Launched { domain, attempt, result, is_kept } = match answer {
+            Answer::Launched(launched) => launched,
+            Answer::Opened(incarnation, opened) => return self.take_opened(incarnation, opened),
+        };
         let slot = &mut self.registry[domain].expected;
         match slot.take_if(|expected| Arc::ptr_eq(&expected.attempt, &attempt)) {
             Some(expected) => self.settle_launch(domain, expected, result, is_kept),
@@ -188,7 +222,10 @@ impl Means {
                 Ok(()) => self.driver(domain).begin(self, incarnation, is_kept),
             };
             match begun {
-                Ok(()) => self.say(incarnation.worker, Event::Launched { incarnation }),
+                Ok(()) => self.say_launched(incarnation),
+                Err(failed) if self.is_lost_with_cell(domain, &failed) => {
+                    self.defer_until_gone(domain, incarnation);
+                }
                 Err(failed) => self.fail_launch(incarnation, failed),
             }
         }
@@ -264,7 +301,7 @@ impl Means {
     }
 
     /// What a stage that hangs is about, where that is not the program.
-    fn subject(&self, worker: WorkerId, stage: LaunchStage) -> Option<String> {
+    pub(super) fn subject(&self, worker: WorkerId, stage: LaunchStage) -> Option<String> {
         let execution = &self.registry[worker].launch.execution;
         let files: Vec<String> = match stage {
             stages::ENV_FILE => {
@@ -273,6 +310,10 @@ impl Means {
             stages::SOCKET => {
                 let sockets = self.registry[worker].launch.sockets.iter();
                 sockets.map(|socket| socket.listen.clone()).collect()
+            }
+            stages::RESOURCE => {
+                let uses = self.registry[worker].launch.uses.iter();
+                uses.map(|resource| resource.name.clone()).collect()
             }
             stages::SECRET => execution.secrets.keys().cloned().collect(),
             _ => return None,
@@ -296,6 +337,9 @@ impl Means {
     /// Whether the last launch of a domain was withdrawn and still hangs: where.
     pub(in crate::isolation) fn hanging(&self, worker: WorkerId) -> Option<Failed> {
         let domain = self.registry[worker].domain;
+        if let Some(opening) = self.opening(worker) {
+            return Some(opening);
+        }
         let withdrawn =
             self.underway.withdrawn.iter().find(|withdrawn| withdrawn.domain == domain)?;
         let stage = withdrawn.attempt.stage();
@@ -337,6 +381,29 @@ impl Means {
             let is_again = self.registry[incarnation.worker].is_failing;
             self.launch(incarnation, is_again);
         }
+    }
+
+    /// Whether a launch has failed because its cell has ended meanwhile, which was not noticed yet:
+    /// that is no failure of the worker.
+    pub(in crate::isolation) fn is_lost_with_cell(
+        &self,
+        domain: DomainId,
+        failed: &Failed,
+    ) -> bool {
+        let gone = [Errno::EPIPE, Errno::ECONNRESET].map(|errno| errno as i32);
+        self.registry[domain].capabilities.is_shared()
+            && failed.failure.stage == stages::CELL
+            && gone.contains(&failed.failure.errno)
+    }
+
+    /// Launches it once what is left of its cell is gone.
+    pub(in crate::isolation) fn defer_until_gone(
+        &mut self,
+        domain: DomainId,
+        incarnation: Incarnation,
+    ) {
+        self.underway.defer(incarnation);
+        self.looks.soon(domain);
     }
 
     /// Whether a domain's process is being launched, and its notify socket, which has a

@@ -22,7 +22,7 @@ use crate::isolation::tree::cgroup::Newcomer;
 use crate::isolation::tree::process_tree::ProcessTree;
 use crate::stages;
 
-/// As `workers::host` has them.
+/// As `workers::runtime::host` has them.
 const HOST_ORDERS: i32 = 3;
 const HOST_POKE: i32 = 4;
 
@@ -47,6 +47,7 @@ impl Means {
         self.sockets.to_open(&launch.sockets)
             + launch.execution.secrets.len()
             + slot.handed.missing(self.resources, launch)
+            + self.shares.to_open(&launch.uses)
     }
 
     /// Makes what a worker is handed besides, where it has not got it yet.
@@ -67,6 +68,9 @@ impl Means {
         self.has_room(self.to_open(incarnation))?;
         if self.hanging(incarnation.worker).is_some() || self.is_being_cleared(incarnation.worker) {
             self.underway.defer(incarnation);
+            return Ok(Progress::OnItsWay);
+        }
+        if !self.pass_sockets(incarnation)? || !self.pass_shared(incarnation)? {
             return Ok(Progress::OnItsWay);
         }
         if let Some(progress) = self.begin_before(incarnation)? {

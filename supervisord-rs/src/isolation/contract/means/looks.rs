@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use supervision::DomainId;
-use workers::board::monotonic_ns;
+use workers::runtime::board::monotonic_ns;
 
 /// Between two looks at those whose main process is gone and whose process tree is not: at first,
 /// and at most.

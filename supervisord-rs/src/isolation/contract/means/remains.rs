@@ -9,10 +9,11 @@
 use std::collections::HashSet;
 
 use supervision::{DomainId, Event, Incarnation, Status};
-use workers::board::monotonic_ns;
+use workers::runtime::board::monotonic_ns;
 
 use super::{Means, persist};
 use crate::isolation::contract::Ended;
+use crate::isolation::domain::Process;
 use crate::isolation::exits::{reaper, wait};
 use crate::isolation::tree::relative::Relative;
 use crate::isolation::tree::snapshot::Snapshot;
@@ -148,15 +149,20 @@ impl Means {
     }
 
     /// What the main process has left behind: killed by the machine's order, unless the worker was
-    /// asked to stop and has time.
+    /// asked to stop and has time. What SDK code has left has none: nothing asks it to stop, and as
+    /// a thread it would have ended with its worker.
     fn leave_remains(&mut self, domain: DomainId, status: Status) {
         let Some(resident) = &mut self.registry[domain].resident else { return };
         resident.exited = Some(status);
         // It would be ready for ever.
         resident.process.rest();
+        let is_code = matches!(*resident.process, Process::Host(_));
         let members: Vec<Incarnation> = self.members(domain);
         for incarnation in members {
             self.say(incarnation.worker, Event::Exited { incarnation });
+        }
+        if is_code {
+            self.kill_all_of(domain);
         }
         self.looks.soon(domain);
     }
@@ -173,9 +179,10 @@ impl Means {
         persist::forget(&self.store, &name, child.pid);
         let was_oom_killed = resident.process_tree.take_oom_kill();
         let members = self.members(domain);
-        let recycled_for = resident.recycled_for;
+        let (recycled_for, was_stopped) = (resident.recycled_for, resident.was_stopped);
         let driver = self.driver(domain);
-        driver.end(self, Ended { domain, status, was_oom_killed, members, recycled_for });
+        let ended = Ended { domain, status, was_oom_killed, members, recycled_for, was_stopped };
+        driver.end(self, ended);
         self.launch_deferred(domain);
     }
 

@@ -72,7 +72,7 @@ impl Means {
     }
 }
 
-/// What a matched line is told with: of whom it was. Generations beyond 2^32 are the same as far
+/// Says of whom a matched line was. Generations beyond 2^32 are the same as far
 /// lower ones, which is no worse than a line that matches twice.
 fn line_token(incarnation: Incarnation) -> u64 {
     u64::from(incarnation.worker.0) << 32 | (incarnation.generation.0 & u64::from(u32::MAX))

@@ -175,7 +175,7 @@ impl Means {
             outfit.take_outputs(&launch, outputs)?;
             Ok(outfit)
         });
-        let summons = self.summon(worker, program.clone(), begun).map_err(not_launched)?;
+        let summons = self.summon(worker, None, program.clone(), begun).map_err(not_launched)?;
         let ((kill, cancelled), (ask, asked)) = (oneshot::channel(), oneshot::channel());
         let state = State::Runs(Reins { ask: Some(ask), kill });
         self.registry[worker].before = Some(Before { incarnation, state });

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use supervision::{DomainId, Incarnation};
-use workers::board::monotonic_ns;
+use workers::runtime::board::monotonic_ns;
+use workers::runtime::offspring;
 
-use super::{Live, Means, Resident};
+use super::{Live, Means, Process, Resident};
 use crate::isolation::exits::{orphans, reaper};
 use crate::process_table;
 use crate::record::event::What;
@@ -27,6 +29,18 @@ impl Means {
         })
     }
 
+    /// Whether one ends with its process, as is known, or as its thread is gone and the kernel says
+    /// so: then it has not vanished, and does not hang.
+    pub(in crate::isolation) fn ends_with_its_process(&self, incarnation: Incarnation) -> bool {
+        let Some(live) = self.registry.live(incarnation) else { return false };
+        if self.is_dying(live.domain) {
+            return true;
+        }
+        let reading = live.sdk.as_ref().and_then(|sdk| sdk.reading(incarnation));
+        let process = reading.and_then(|read| self.process_without(incarnation.worker, &read));
+        process.is_some_and(process_table::is_ending)
+    }
+
     /// Says of one that is to stop what keeps it from that: what is above its own cgroup stays
     /// frozen, since that holds others too.
     pub(in crate::isolation) fn note_frozen(&mut self, incarnation: Incarnation) {
@@ -40,9 +54,44 @@ impl Means {
 
     /// Ends the process of a domain, with all that it has started, because of one that hangs.
     pub(in crate::isolation) fn end_for(&mut self, domain: DomainId, culprit: Incarnation) {
+        let was_stopped = self.is_suspended(domain);
         if let Some(resident) = &mut self.registry[domain].resident {
             resident.recycled_for = Some(culprit);
+            resident.was_stopped = was_stopped;
             self.kill_all_of(domain);
+        }
+    }
+
+    /// Whether the process of a cell runs another program: that has closed the way for its orders.
+    pub(super) fn runs_another_program(&self, domain: DomainId) -> bool {
+        let Some(resident) = self.registry.resident(domain) else { return false };
+        let Process::Host(host) = &*resident.process else { return false };
+        let mut polled = [PollFd::new(host.way(), PollFlags::empty())];
+        let is_closed = |events: PollFlags| events.contains(PollFlags::POLLHUP);
+        poll(&mut polled, PollTimeout::ZERO).is_ok() && polled[0].revents().is_some_and(is_closed)
+    }
+
+    /// One of a cell has executed another program (execve(2)), which has ended the threads of all:
+    /// none of them is there any more.
+    pub(super) fn end_for_its_program(&mut self, domain: DomainId) {
+        tracing::warn!(
+            cell = self.registry[domain].name,
+            "a worker of this cell has executed another program (exec), which ends all workers of the \
+             cell: its process is ended. Use `std::process::Command::spawn`, or `isolation: process`"
+        );
+        self.kill_all_of(domain);
+        self.looks.soon(domain);
+    }
+
+    /// Ends what the thread of an incarnation has started, which is left behind itself.
+    pub(in crate::isolation) fn end_offspring(&self, incarnation: Incarnation) {
+        let sdk = self.registry.live(incarnation).and_then(|live| live.sdk.as_ref());
+        let Some(reading) = sdk.and_then(|sdk| sdk.reading(incarnation)) else { return };
+        let worker = incarnation.worker;
+        if let Some(pid) = self.driver_of(worker).describe(self, worker).pid
+            && reading.tid > 0
+        {
+            offspring::kill_of(pid, reading.tid);
         }
     }
 
@@ -79,10 +128,13 @@ impl Means {
         driver.stop_further(self, incarnation);
     }
 
-    /// Asks those to stop that end with the supervisor.
-    pub(in crate::isolation) fn stop_mortal(&mut self) {
+    /// Asks those to stop that end with the supervisor, which have so long for it.
+    pub(in crate::isolation) fn stop_mortal(&mut self, patience: Duration) {
         let mortal: Vec<Incarnation> = self.mortal().map(|live| live.incarnation).collect();
         for incarnation in mortal {
+            if let Some(sdk) = self.registry.live(incarnation).and_then(|live| live.sdk.as_ref()) {
+                sdk.give_time(patience);
+            }
             self.driver_of(incarnation.worker).stop(self, incarnation);
         }
     }
@@ -144,6 +196,7 @@ impl Means {
             tracing::error!(pids = ?killed.left, "these processes do not die of SIGKILL");
         }
         self.sockets.remove();
+        self.shares.remove();
         self.store.forget_all(|_| true);
         self.cgroups.remove();
         let _ = self.logs.flush(LAST_WAIT);

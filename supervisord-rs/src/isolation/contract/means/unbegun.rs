@@ -4,7 +4,7 @@
 //! this an order to stop would have to wait until each was started, to be stopped then.
 
 use supervision::{Event, Incarnation};
-use workers::board::monotonic_ns;
+use workers::runtime::board::monotonic_ns;
 
 use super::Means;
 use crate::record::evidence::Evidence;

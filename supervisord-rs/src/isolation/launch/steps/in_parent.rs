@@ -6,7 +6,7 @@ use supervision::LaunchStage;
 use super::{About, Words};
 use crate::stages;
 
-pub(super) const ABOUT: [About; 11] = [
+pub(super) const ABOUT: [About; 12] = [
     // How it ended, and what to do.
     About { stage: stages::START_BEFORE, words: |_, subject| Words::Sentence(subject.to_owned()) },
     plain(stages::BOARD, |_, _| Words::plain("cannot create its board (memfd)")),
@@ -18,6 +18,7 @@ pub(super) const ABOUT: [About; 11] = [
     // The reason of a refusal, and what to do.
     About { stage: stages::CGROUP_LIMITS, words: |_, subject| limits(subject) },
     About { stage: stages::SOCKET, words: socket },
+    About { stage: stages::RESOURCE, words: resource },
     About {
         stage: stages::ENV_FILE,
         words: |errno, subject| file("cannot read its env_file", errno, subject),
@@ -55,6 +56,47 @@ fn socket(errno: Errno, subject: &str) -> Words {
         _ => "",
     };
     Words::Step(format!("cannot open its socket {subject}").into(), remedy.into())
+}
+
+fn resource(errno: Errno, subject: &str) -> Words {
+    let what = format!("cannot make the resource {subject}");
+    match errno {
+        Errno::E2BIG => Words::Sentence(format!(
+            "{what}: with the others it is larger than the memory of this machine, or of the \
+             cgroup of the supervisor: its log has the numbers; make it smaller"
+        )),
+        Errno::ENOMEM => Words::Sentence(format!(
+            "{what}: there is less memory left than it takes, on this machine or in the cgroup of \
+             the supervisor: its log has the numbers; make it smaller, or stop something else"
+        )),
+        Errno::EINVAL => Words::Step(
+            what.into(),
+            ": `capacity:` or `message:` is more than /proc/sys/fs/mqueue allows".into(),
+        ),
+        Errno::EPERM => Words::Step(
+            what.into(),
+            ": `capacity:` is more than /proc/sys/fs/pipe-max-size and pipe-user-pages-soft allow"
+                .into(),
+        ),
+        // The subject has the path, too.
+        Errno::EEXIST => Words::Sentence(format!(
+            "{what} is there already, and this supervisor has not made it: look whose it is; then \
+             remove it, or give the resource another name"
+        )),
+        Errno::ENOSPC => Words::Step(
+            what.into(),
+            ": /dev/shm has no room for it, or there are as many message queues as \
+             /proc/sys/fs/mqueue/queues_max allows"
+                .into(),
+        ),
+        Errno::EMFILE => Words::Step(
+            what.into(),
+            ": `capacity:` times `message:` is more than this user may have in message queues \
+             (`ulimit -q`), or there are no descriptors left"
+                .into(),
+        ),
+        _ => Words::Step(what.into(), "".into()),
+    }
 }
 
 fn file(what: &str, errno: Errno, subject: &str) -> Words {

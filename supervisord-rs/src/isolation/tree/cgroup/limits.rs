@@ -15,10 +15,10 @@ const CPU_PERIOD_US: u64 = 100_000;
 
 /// The controllers that limits need.
 pub(super) fn controllers(limits: &CgroupLimits) -> Vec<&'static str> {
-    let CgroupLimits { memory, memory_high, cpu, pids, io } = limits;
+    let CgroupLimits { memory, memory_high, cpu, cpu_weight, pids, io } = limits;
     let needed = [
         (memory.is_some() || memory_high.is_some(), "memory"),
-        (cpu.is_some(), "cpu"),
+        (cpu.is_some() || cpu_weight.is_some(), "cpu"),
         (pids.is_some(), "pids"),
         (!io.is_empty(), "io"),
     ];
@@ -61,6 +61,9 @@ fn orders(limits: &CgroupLimits) -> Vec<(&'static str, String)> {
             "cpu.max",
             format!("{} {CPU_PERIOD_US}", u64::from(percent) * CPU_PERIOD_US / 100),
         ));
+    }
+    if let Some(weight) = limits.cpu_weight {
+        orders.push(("cpu.weight", weight.to_string()));
     }
     if let Some(pids) = limits.pids {
         orders.push(("pids.max", pids.to_string()));
@@ -135,6 +138,7 @@ mod tests {
             memory: Some(64 << 20),
             memory_high: Some(48 << 20),
             cpu: Some(50),
+            cpu_weight: Some(20),
             pids: Some(16),
             io: Vec::new(),
         };
@@ -145,12 +149,15 @@ mod tests {
             ("memory.swap.max", "0"),
             ("memory.max", "67108864"),
             ("cpu.max", "50000 100000"),
+            ("cpu.weight", "20"),
             ("pids.max", "16"),
         ];
         assert_eq!(written, expected.map(|(file, value)| (file, value.to_owned())));
         assert_eq!(controllers(&limits), ["memory", "cpu", "pids"]);
         let more_than_one = CgroupLimits { cpu: Some(150), ..CgroupLimits::default() };
         assert_eq!(orders(&more_than_one), [("cpu.max", "150000 100000".to_owned())]);
+        let weight = CgroupLimits { cpu_weight: Some(1), ..CgroupLimits::default() };
+        assert_eq!(controllers(&weight), ["cpu"]);
         assert_eq!(orders(&CgroupLimits::default()), []);
         assert_eq!(controllers(&CgroupLimits::default()), Vec::<&str>::new());
     }
