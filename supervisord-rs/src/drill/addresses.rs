@@ -18,9 +18,13 @@ const AT_ONCE: Duration = Duration::from_secs(1);
 
 /// A free port on the same interface, or a path in the trial's directory, for each address of
 /// `sockets:`.
-pub(super) fn private(settings: &Settings, directory: &Path) -> io::Result<Vec<PrivateAddress>> {
+pub(super) fn private<'a>(
+    all: impl IntoIterator<Item = &'a Settings>,
+    directory: &Path,
+) -> io::Result<Vec<PrivateAddress>> {
     let mut specs: BTreeMap<&str, &SocketSpec> = BTreeMap::new();
-    for spec in settings.launches.iter().flat_map(|launch| &launch.sockets) {
+    let launches = all.into_iter().flat_map(|settings| &settings.launches);
+    for spec in launches.flat_map(|launch| &launch.sockets) {
         specs.entry(&spec.listen).or_insert(spec);
     }
     // All are held until each is chosen, so that no two are the same.
@@ -114,7 +118,7 @@ pub(super) fn check(written: &Settings, adapted: &Settings) -> Result<(), String
                 return Err(format!(
                     "{address}, which a probe of {} asks, is in use: each trial starts a second \
                      {}, and would ask the first. Stop what uses it (a running supervisor of \
-                     {file}?), or compare a copy of {file} with another address",
+                     {file}?), or give a copy of {file} another address",
                     launch.name, launch.name
                 ));
             }
@@ -134,7 +138,7 @@ fn asked(launch: &Launch) -> Vec<&Address> {
 }
 
 /// Whether a server of this machine has it.
-fn is_taken(address: &Address) -> bool {
+pub(super) fn is_taken(address: &Address) -> bool {
     match address {
         Address::Ip(address) => match bound(*address, SocketKind::Stream) {
             Ok(_) => false,

@@ -12,12 +12,11 @@ use std::time::Duration;
 
 use super::failure::TrialError;
 use super::interrupt;
-use super::scenario::Scenario;
-use super::setting::Setting;
 use crate::config::settings::INCIDENTS;
-use crate::config::{Adaptation, SOCKET};
+use crate::config::{Adaptation, SOCKET, Source};
 use crate::control::client::{Client, MANY_INCIDENTS};
 use crate::control::protocol::IncidentRecord;
+use crate::isolation::exits::orphans;
 use crate::log_tail::{open_regular, tail};
 use crate::process_table::children;
 use crate::record::settled::read_others;
@@ -31,7 +30,11 @@ const KILL: Duration = Duration::from_secs(15);
 /// The interval between two checks of a condition.
 const PAUSE: Duration = Duration::from_millis(5);
 /// How the names of trials' directories begin.
-pub(super) const PREFIX: &str = "supervisord-rs-compare-";
+pub(super) const PREFIX: &str = "supervisord-rs-trial-";
+/// The log of the supervisor of a trial.
+const LOG: &str = "supervisor.log";
+/// Names the directory of the trial to its workers: what they write there goes with it.
+pub(super) const DIRECTORY: &str = "SUPERVISORD_RS_TRIAL";
 /// Lines of the supervisor's own log that explain why a trial could not be finished.
 const LOG_LINES: usize = 20;
 
@@ -40,13 +43,24 @@ pub(super) struct Bed {
     /// Absolute: the supervisor calls it by this name too.
     path: PathBuf,
     guardian: Child,
+    /// Whether [`Bed::kill_guardian`] has ended it.
+    guardian_killed: bool,
     pub(super) client: Client,
-    /// See [`Scenario::shutdown_limit`].
     shutdown_limit: Duration,
+    /// Whether its supervisors are killed on purpose, so that the guardian never gives up.
+    is_storm: bool,
+    is_kept: bool,
 }
 
 impl Bed {
-    pub(super) fn start(scenario: &Scenario, setting: &Setting) -> io::Result<Self> {
+    /// Starts it. `shutdown_limit`: see [`Patience::shutdown`](super::limits::Patience::shutdown);
+    /// `is_storm`: whether each death of a supervisor is followed by another start at once, however
+    /// many there are; `configuration`: what it runs in its directory.
+    pub(super) fn start(
+        shutdown_limit: Duration,
+        is_storm: bool,
+        configuration: impl FnOnce(&Path) -> io::Result<Source>,
+    ) -> io::Result<Self> {
         // Processes that the guardian could not end become children of this one, which finds them.
         nix::sys::prctl::set_child_subreaper(true)?;
         let path = std::path::absolute(std::env::temp_dir())?;
@@ -57,36 +71,58 @@ impl Bed {
             .tempdir_in(path)?;
         let path = directory.path().to_owned();
         let guardian = interrupt::begin(&path, || {
-            let source = scenario.source(setting, &path)?;
-            let file = path.join("configuration.json");
-            // It may contain secrets.
-            let mut options = File::options();
-            let mut content = options.write(true).create_new(true).mode(0o600).open(&file)?;
-            content.write_all(&serde_json::to_vec(&source)?)?;
-            let log = File::create(path.join("supervisor.log"))?;
-            let mut command = Command::new("/proc/self/exe");
-            for name in NOT_FOR_CHILDREN {
-                command.env_remove(name);
-            }
-            command
-                // For `ps`.
-                .arg0("supervisord-rs")
-                .args(["run", "--trial"])
-                .arg(&file)
-                .args(["--trial-of", &std::process::id().to_string()])
-                .env_remove("INVOCATION_ID")
-                // Ctrl-C reaches this process alone, which then ends the trial.
-                .process_group(0)
-                .stdin(Stdio::null())
-                .stdout(log.try_clone()?)
-                .stderr(log)
-                .spawn()
+            let file = Adaptation::configuration(&path);
+            write(&file, &configuration(&path)?)?;
+            guardian(&path, is_storm)
         })?;
         // From here on, dropping the bed removes it.
         let _ = directory.keep();
         let socket = Adaptation::runtime_dir(&path).join(SOCKET);
         let client = Client::new(&socket).clone_with(Some(ANSWER));
-        Ok(Self { path, guardian, client, shutdown_limit: scenario.shutdown_limit() })
+        let is_kept = false;
+        let guardian_killed = false;
+        Ok(Self { path, guardian, guardian_killed, client, shutdown_limit, is_storm, is_kept })
+    }
+
+    /// Starts another guardian after [`Bed::kill_guardian`], once everything has ended.
+    ///
+    /// # Errors
+    /// Those of starting a process.
+    pub(super) fn start_again(&mut self) -> io::Result<()> {
+        let (path, is_storm) = (self.path.clone(), self.is_storm);
+        self.guardian = interrupt::begin(&path, || guardian(&path, is_storm))?;
+        self.guardian_killed = false;
+        Ok(())
+    }
+
+    /// Its directory.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Keeps its directory.
+    pub(super) fn keep(&mut self) {
+        self.is_kept = true;
+    }
+
+    /// What the next supervisor reads, or this one when it is ordered to reload.
+    ///
+    /// # Errors
+    /// Those of writing a file.
+    pub(super) fn configure(&self, source: &Source) -> io::Result<()> {
+        let next = self.path.join("configuration.next");
+        write(&next, source)?;
+        std::fs::rename(next, Adaptation::configuration(&self.path))
+    }
+
+    /// Kills the guardian; the supervisor becomes a child of this process.
+    ///
+    /// # Errors
+    /// Those of kill(2) and wait(2).
+    pub(super) fn kill_guardian(&mut self) -> io::Result<()> {
+        self.guardian_killed = true;
+        self.guardian.kill()?;
+        self.guardian.wait().map(drop)
     }
 
     /// Waits for a condition.
@@ -108,8 +144,14 @@ impl Bed {
         })
     }
 
-    fn ended(&mut self) -> Option<ExitStatus> {
-        self.guardian.try_wait().ok()?
+    /// How it has ended for good, if it has: the guardian, and with a killed guardian all that it
+    /// has left.
+    pub(super) fn ended(&mut self) -> Option<ExitStatus> {
+        let status = self.guardian.try_wait().ok()??;
+        if self.guardian_killed {
+            orphans::reap(|_| false, |_| {}, None);
+        }
+        (!self.guardian_killed || children().is_empty()).then_some(status)
     }
 
     /// Incidents that a supervisor which has ended has recorded.
@@ -123,7 +165,7 @@ impl Bed {
     ///
     /// # Errors
     /// The supervisor does not end.
-    pub(super) fn stop(&mut self) -> Result<Vec<String>, TrialError> {
+    pub(super) fn stop(&mut self) -> Result<Option<String>, TrialError> {
         // One that has ended, or hangs, does not answer.
         let _ = self.client.shutdown(false);
         let limit = self.shutdown_limit;
@@ -135,18 +177,16 @@ impl Bed {
                 return Err(TrialError::Timeout { what, limit, log: self.log() });
             }
         }
-        let processes = children();
-        let left = match processes.len() {
+        Ok(match children().len() {
             0 => None,
             1 => Some("1 process".to_owned()),
             count => Some(format!("{count} processes")),
-        };
-        Ok(left.into_iter().collect())
+        })
     }
 
     /// The last lines of the supervisor's own log.
-    fn log(&self) -> String {
-        last_lines(&self.path.join("supervisor.log"), LOG_LINES).join("\n")
+    pub(super) fn log(&self) -> String {
+        last_lines(&self.path.join(LOG), LOG_LINES).join("\n")
     }
 }
 
@@ -166,6 +206,37 @@ impl Drop for Bed {
             let _ = self.guardian.kill();
             let _ = self.guardian.wait();
         }
-        interrupt::end(Some(&self.path));
+        interrupt::end(Some(&self.path), self.is_kept);
     }
+}
+
+/// Starts the guardian of a trial.
+fn guardian(path: &Path, is_storm: bool) -> io::Result<Child> {
+    let log = File::options().create(true).append(true).open(path.join(LOG))?;
+    let mut command = Command::new("/proc/self/exe");
+    for name in NOT_FOR_CHILDREN {
+        command.env_remove(name);
+    }
+    command
+        // For `ps`.
+        .arg0("supervisord-rs")
+        .args(["run", "--trial"])
+        .arg(Adaptation::configuration(path))
+        .args(["--trial-of", &std::process::id().to_string()])
+        .args(is_storm.then_some("--storm"))
+        .env_remove("INVOCATION_ID")
+        .env(DIRECTORY, path)
+        // Ctrl-C reaches this process alone, which then ends the trial.
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .spawn()
+}
+
+/// Writes a configuration, which may contain secrets.
+fn write(file: &Path, source: &Source) -> io::Result<()> {
+    let mut options = File::options();
+    let mut content = options.write(true).create_new(true).mode(0o600).open(file)?;
+    content.write_all(&serde_json::to_vec(source)?)
 }

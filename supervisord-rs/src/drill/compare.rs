@@ -52,9 +52,9 @@ pub fn run(plan: &Plan, progress: &dyn Progress) -> (Comparison, bool) {
     let mut comparison = Comparison::begun(plan);
     let mut is_complete = true;
     for (index, setting) in plan.settings.iter().enumerate() {
-        let subject = plan.scenario.describe(setting);
+        let subject = plan.subject.describe(setting);
         progress.begins(index + 1, plan.settings.len(), &subject);
-        match trial::run(&plan.scenario, setting, progress) {
+        match trial::run(&plan.subject, setting, progress) {
             Ok(trial) => {
                 // A contained panic is a trial of its own beside the one that is expected.
                 let expected: &[Expectation] =
@@ -66,7 +66,7 @@ pub fn run(plan: &Plan, progress: &dyn Progress) -> (Comparison, bool) {
                 interrupt::hold_if_interrupted();
                 is_complete = false;
                 progress.failed(&format!("{subject}: {error}"));
-                if error.is_of_every_trial(plan.scenario.worker()) {
+                if error.is_of_every_trial(plan.subject.worker()) {
                     break;
                 }
             }
@@ -78,14 +78,14 @@ pub fn run(plan: &Plan, progress: &dyn Progress) -> (Comparison, bool) {
 impl Comparison {
     /// The comparison before its first trial.
     fn begun(plan: &Plan) -> Self {
-        let scenario = &plan.scenario;
-        let is_file = scenario.file().is_some();
+        let subject = &plan.subject;
+        let is_file = subject.file().is_some();
         Self {
             version: 1,
-            file: scenario.file().map(|file| file.display().to_string()),
-            worker: scenario.worker().to_owned(),
-            written: is_file.then(|| scenario.written()),
-            machine: machine(),
+            file: subject.file().map(|file| file.display().to_string()),
+            worker: subject.worker().to_owned(),
+            written: is_file.then(|| subject.written()),
+            machine: Machine::here(),
             trials: Vec::new(),
             impossible: plan.impossible.clone(),
             expectations: Vec::new(),
@@ -124,11 +124,17 @@ impl Comparison {
     }
 }
 
-fn machine() -> Machine {
-    let kernel = nix::sys::utsname::uname().map_or_else(
-        |_| "unknown".to_owned(),
-        |name| format!("{} {}", name.sysname().to_string_lossy(), name.release().to_string_lossy()),
-    );
-    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-    Machine { kernel, cpus, version: env!("CARGO_PKG_VERSION").to_owned() }
+impl Machine {
+    /// This one.
+    #[must_use]
+    pub fn here() -> Self {
+        let kernel = nix::sys::utsname::uname().map_or_else(
+            |_| "unknown".to_owned(),
+            |name| {
+                format!("{} {}", name.sysname().to_string_lossy(), name.release().to_string_lossy())
+            },
+        );
+        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+        Self { kernel, cpus, version: env!("CARGO_PKG_VERSION").to_owned() }
+    }
 }

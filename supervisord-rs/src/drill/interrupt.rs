@@ -26,7 +26,7 @@ pub(super) fn begin<T>(directory: &Path, start: impl FnOnce() -> T) -> T {
         std::thread::spawn(move || {
             if let Some(signal) = signals.forever().next() {
                 let directory = DIRECTORY.lock().unwrap_or_else(PoisonError::into_inner);
-                end(directory.as_deref());
+                end(directory.as_deref(), false);
                 std::process::exit(128 + signal);
             }
         });
@@ -36,15 +36,17 @@ pub(super) fn begin<T>(directory: &Path, start: impl FnOnce() -> T) -> T {
     start()
 }
 
-/// Ends what is left of a trial, and removes its directory.
-pub(super) fn end(directory: Option<&Path>) {
+/// Ends what is left of a trial, and removes its directory, unless that is kept.
+pub(super) fn end(directory: Option<&Path>, is_kept: bool) {
     let killed = orphans::kill_all();
     if !killed.left.is_empty() {
         eprintln!("supervisord-rs: left behind: processes {:?}", killed.left);
     }
     if let Some(directory) = directory {
         cgroup::remove_leftovers(&Adaptation::runtime_dir(directory));
-        let _ = std::fs::remove_dir_all(directory);
+        if !is_kept {
+            let _ = std::fs::remove_dir_all(directory);
+        }
     }
 }
 

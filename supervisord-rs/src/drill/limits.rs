@@ -4,44 +4,44 @@ use std::time::Duration;
 
 use supervision::spec::{Readiness, WorkerSpec};
 
-use super::scenario::Scenario;
+use crate::config::Settings;
 
 /// A deadline gets this beside what the configuration allows, for a loaded machine.
 const SLACK: Duration = Duration::from_secs(20);
 /// Longest deadline, whatever the configuration allows.
 const LONGEST: Duration = Duration::from_secs(120);
 
-impl Scenario {
+/// How long is waited for a supervisor of this configuration.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience<'a>(pub(super) &'a Settings);
+
+impl Patience<'_> {
     /// The deadline for all workers to be up.
-    #[must_use]
-    pub fn start_limit(&self) -> Duration {
-        let all = self.settings().spec.workers.iter().map(start_limit);
+    pub(super) fn start(self) -> Duration {
+        let all = self.0.spec.workers.iter().map(start_limit);
         all.fold(SLACK, Duration::saturating_add).min(LONGEST)
     }
 
-    /// How long the worker that the fault strikes may take to stop.
-    #[must_use]
-    pub fn stop_limit(&self) -> Duration {
-        self.settings().spec.workers[self.victim()].stop.timeout
+    /// How long this worker may take to stop.
+    pub(super) fn stop(self, worker: usize) -> Duration {
+        self.0.spec.workers[worker].stop.timeout
     }
 
     /// The deadline from the order to shut down to the end of the last process: that after which
     /// the supervisor kills by itself, and a while beside it.
-    #[must_use]
-    pub fn shutdown_limit(&self) -> Duration {
-        self.settings().spec.shutdown_timeout.saturating_add(SLACK)
+    pub(super) fn shutdown(self) -> Duration {
+        self.0.spec.shutdown_timeout.saturating_add(SLACK)
     }
 
-    /// The deadline from the fault to its settled incident.
-    #[must_use]
-    pub fn recovery_limit(&self) -> Duration {
-        let spec = &self.settings().spec.workers[self.victim()];
-        let liveness = self.launch().health.liveness.as_ref().map_or(Duration::ZERO, |probe| {
+    /// The deadline from a fault in this worker to its settled incident.
+    pub(super) fn recovery(self, worker: usize) -> Duration {
+        let liveness = self.0.launches[worker].health.liveness.as_ref();
+        let liveness = liveness.map_or(Duration::ZERO, |probe| {
             let rounds = probe.failures.unwrap_or(1).saturating_add(1);
             probe.every.saturating_add(probe.timeout).saturating_mul(rounds)
         });
-        let heartbeat = spec.heartbeat.unwrap_or_default();
-        let restarts = self.settings().spec.workers.iter().map(|spec| {
+        let heartbeat = self.0.spec.workers[worker].heartbeat.unwrap_or_default();
+        let restarts = self.0.spec.workers.iter().map(|spec| {
             let backoff = spec.restart.backoff.initial;
             spec.stop.timeout.saturating_add(backoff).saturating_add(start_limit(spec))
         });
@@ -60,17 +60,17 @@ fn start_limit(spec: &WorkerSpec) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use crate::config::parse;
 
     #[test]
     fn a_trial_ends_no_sooner_than_its_supervisor_would_end_it() {
-        let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("app.yaml");
         let limit_of = |supervisor: &str| {
             let text = format!("version: 1\n{supervisor}workers: {{ a: {{ worker: ticker }} }}\n");
-            std::fs::write(&file, text).unwrap();
             let registry = workers::builtin::registry();
-            Scenario::of_file(&file, "a", &registry).unwrap().shutdown_limit()
+            Patience(&parse(&text, Path::new("app.yaml"), &registry).unwrap()).shutdown()
         };
         assert!(limit_of("") > Duration::from_secs(30), "the default of `shutdown_timeout:`");
         let minutes = "supervisor: { shutdown_timeout: 3m }\n";

@@ -1,18 +1,52 @@
 //! Breaking things on purpose, and reporting what was lost.
+//!
+//! | file | concept |
+//! |---|---|
+//! | `compare`, `plan`, `subject`, `setting` | the same workers under each isolation |
+//! | `trial`, `outcome`, `expectation`, `report`, `width` | one of its trials, and what it shows |
+//! | `bed`, `interrupt`, `orphan`, `addresses` | a supervisor of its own, and the end of it |
+//! | `strike`, `up`, `limits`, `failure`, `progress` | what trials and scenarios share |
+//! | `find`, `campaign`, `runner`, `bound` | many runs of scenarios, a process each |
+//! | `run`, `run/` | one run: its steps, what it waits for and expects |
+//! | `mark`, `look`, `judge`, `left_behind` | what was so, what is so, and whether it is to be so |
+//! | `storm`, `storm/`, `shrinking`, `twice` | storms: their schedule, what they break, and how they are shrunk |
+//! | `verdict`, `junit` | what came of it |
+//! | `library` | drills in the tests of other programs |
+//! | `first` | a scenario for a configuration that has none |
 
 mod addresses;
 mod bed;
+pub(crate) mod bound;
+pub(crate) mod campaign;
 pub mod compare;
 pub mod expectation;
 pub mod failure;
+pub(crate) mod find;
+pub(crate) mod first;
 mod interrupt;
+mod judge;
+pub(crate) mod junit;
+mod left_behind;
+mod library;
 mod limits;
+mod look;
+mod mark;
 pub(crate) mod orphan;
 pub mod outcome;
 pub mod plan;
 pub mod progress;
 pub(crate) mod report;
-pub mod scenario;
+mod run;
+pub(crate) mod runner;
 pub mod setting;
+mod shrinking;
+mod storm;
+mod strike;
+pub mod subject;
 pub mod trial;
+mod twice;
+mod up;
+pub mod verdict;
 mod width;
+
+pub use library::{Drill, DrillError};

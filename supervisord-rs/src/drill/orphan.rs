@@ -25,7 +25,7 @@ pub(crate) fn clean_up_after(compare: i32, file: &Path) {
         name.is_some_and(|name| name.starts_with(PREFIX))
     });
     if !is_there(compare) {
-        interrupt::end(directory);
+        interrupt::end(directory, false);
     }
 }
 

@@ -6,8 +6,8 @@ use std::process::ExitStatus;
 use serde::{Deserialize, Serialize};
 use workers::fault::Fault;
 
-use super::scenario::Scenario;
 use super::setting::Setting;
+use super::subject::Subject;
 use crate::config::Kind;
 use crate::control::protocol::{IncidentRecord, StatusReport, WorkerStatus};
 use crate::record::words;
@@ -106,14 +106,14 @@ impl Observed<'_> {
     /// The result. `left`: the processes that were left behind.
     pub(super) fn conclude(
         &self,
-        scenario: &Scenario,
+        subject: &Subject,
         setting: &Setting,
-        left: Vec<String>,
+        left: Option<String>,
     ) -> Trial {
         let running: Vec<&WorkerStatus> =
             self.before.workers.iter().filter(|worker| worker.phase == "running").collect();
         let named = |fate: Fate| -> Vec<String> {
-            let those = running.iter().filter(|worker| self.fate(worker, scenario) == fate);
+            let those = running.iter().filter(|worker| self.fate(worker, subject) == fate);
             those.map(|worker| worker.name.clone()).collect()
         };
         let (lost, survived, ended_well) =
@@ -122,23 +122,23 @@ impl Observed<'_> {
             .after
             .as_ref()
             .is_some_and(|after| after.supervisor.pid != self.before.supervisor.pid);
-        let incident = self.incidents.iter().find(|one| one.is_of(scenario.worker(), 0));
+        let incident = self.incidents.iter().find(|one| one.is_of(subject.worker(), 0));
         let collateral = self.incidents.iter().flat_map(|one| &one.collateral);
         let collateral = lost.iter().filter(|name| collateral.clone().any(|one| one == *name));
-        let is_contained = setting.contain || scenario.contains_panics();
-        let is_cell = setting.isolation.capabilities.is_shared() && scenario.file().is_some();
+        let is_contained = setting.contain || subject.contains_panics();
+        let is_cell = setting.isolation.capabilities.is_shared() && subject.file().is_some();
         Trial {
             fault: setting.fault.to_string(),
             kind: Some(setting.fault.kind()),
             isolation: setting.isolation,
-            cell: is_cell.then(|| scenario.cell().to_owned()),
+            cell: is_cell.then(|| subject.cell().to_owned()),
             on_panic: if is_contained { "contain" } else { "abort" }.to_owned(),
             running: running
                 .iter()
                 .map(|worker| worker.name.clone())
                 .filter(|name| !ended_well.contains(name))
                 .collect(),
-            incident_agrees: self.agrees(&lost, &survived, supervisor_died, scenario),
+            incident_agrees: self.agrees(&lost, &survived, supervisor_died, subject),
             collateral: collateral.cloned().collect(),
             not_back: self.not_back(&lost),
             lost,
@@ -156,13 +156,13 @@ impl Observed<'_> {
         }
     }
 
-    fn fate(&self, past: &WorkerStatus, scenario: &Scenario) -> Fate {
+    fn fate(&self, past: &WorkerStatus, subject: &Subject) -> Fate {
         let Some(now) = self.now(&past.name) else { return Fate::Lost };
         if now.generation == past.generation && now.pid == past.pid {
             return Fate::Survived;
         }
         let is_failure = self.incidents.iter().any(|one| one.lost.contains(&past.name));
-        let is_bystander = past.name != scenario.worker();
+        let is_bystander = past.name != subject.worker();
         if is_bystander && !is_failure && now.ok { Fate::EndedWell } else { Fate::Lost }
     }
 
@@ -177,13 +177,13 @@ impl Observed<'_> {
         lost: &[String],
         survived: &[String],
         supervisor_died: bool,
-        scenario: &Scenario,
+        subject: &Subject,
     ) -> bool {
-        let Some(first) = self.incidents.iter().find(|one| one.is_of(scenario.worker(), 0)) else {
+        let Some(first) = self.incidents.iter().find(|one| one.is_of(subject.worker(), 0)) else {
             // Nothing was noticed, or the victim ended well.
             return self.ended.is_none()
                 && !supervisor_died
-                && lost.iter().all(|name| name == scenario.worker());
+                && lost.iter().all(|name| name == subject.worker());
         };
         if self.ended.is_some() {
             return true;

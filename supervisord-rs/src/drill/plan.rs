@@ -5,8 +5,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::expectation::Expectation;
-use super::scenario::Scenario;
 use super::setting::{Setting, WrittenFault};
+use super::subject::Subject;
 use crate::config::{Kind, kinds};
 
 /// The faults of a comparison by default.
@@ -18,7 +18,7 @@ pub const DEFAULT_FAULTS_OF_COMMAND: [&str; 2] = ["signal-segv", "signal-kill"];
 #[derive(Debug)]
 pub struct Plan {
     /// What is compared.
-    pub scenario: Scenario,
+    pub subject: Subject,
     /// The trials, in this order.
     pub settings: Vec<Setting>,
     /// What there is no trial of.
@@ -49,16 +49,16 @@ impl fmt::Display for Impossible {
 }
 
 impl Plan {
-    /// Each fault in each isolation, where it is a fault. In the built-in configuration a panic in
-    /// shared memory is also contained, since the answer differs; a user's file says itself what a
-    /// panic ends.
+    /// Each fault in each isolation, where it is a fault. In the built-in configuration a fault
+    /// that `on_panic: contain` makes a difference to is also contained in shared memory; a user's
+    /// file says itself what a panic ends.
     #[must_use]
-    pub fn new(scenario: Scenario, faults: &[WrittenFault], isolations: &[&'static Kind]) -> Self {
+    pub fn new(subject: Subject, faults: &[WrittenFault], isolations: &[&'static Kind]) -> Self {
         let mut settings: Vec<Setting> = Vec::new();
         for fault in faults {
             let setting = |isolation, contain| Setting { fault: fault.clone(), isolation, contain };
             settings.extend(isolations.iter().map(|&isolation| setting(isolation, false)));
-            if fault.text() == "panic" && scenario.file().is_none() {
+            if fault.kind().entry().is_containable() && subject.file().is_none() {
                 let shared = isolations.iter().filter(|one| !one.capabilities.has_own_memory);
                 settings.extend(shared.map(|&isolation| setting(isolation, true)));
             }
@@ -69,7 +69,7 @@ impl Plan {
         };
         let impossible = settings.iter().filter_map(none_there).collect();
         settings.retain(|setting| setting.obstacle().is_none());
-        Self { scenario, settings, impossible, expectations: Vec::new() }
+        Self { subject, settings, impossible, expectations: Vec::new() }
     }
 
     /// The isolations that there are trials in.
@@ -85,7 +85,7 @@ impl Plan {
     /// # Errors
     /// One cannot: why, and what to write.
     pub fn check(&self) -> Result<(), String> {
-        let workers = self.scenario.size();
+        let workers = self.subject.size();
         for (index, one) in self.expectations.iter().enumerate() {
             let name = one.isolation.name();
             let isolations = self.isolations();
@@ -96,7 +96,7 @@ impl Plan {
                     .collect();
                 let possible = possible.join(",");
                 let why = match self.impossible.iter().find(|why| why.isolation == one.isolation) {
-                    Some(why) => format!(" cannot be met by {}: {why}", self.scenario.worker()),
+                    Some(why) => format!(" cannot be met by {}: {why}", self.subject.worker()),
                     None => format!(": there is no trial in isolation {name}"),
                 };
                 return Err(format!("`--expect {one}`{why}; write {possible}"));

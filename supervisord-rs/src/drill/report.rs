@@ -5,9 +5,10 @@ use workers::fault::Fault;
 
 use super::compare::Comparison;
 use super::outcome::Trial;
-use super::scenario::{Scenario, WATCHDOG};
+use super::subject::{Subject, WATCHDOG};
 use super::width;
 use crate::config::Kind;
+use crate::prose::list;
 use crate::record::words::duration_us;
 
 /// Workers that the table names; the others are counted.
@@ -15,11 +16,11 @@ const NAMED: usize = 8;
 
 /// What runs for real, before it does. `None`: only the built-in workers.
 #[must_use]
-pub(crate) fn warning(scenario: &Scenario, trials: usize) -> Option<String> {
-    let file = scenario.file()?.display();
+pub(crate) fn warning(subject: &Subject, trials: usize) -> Option<String> {
+    let file = subject.file()?.display();
     let times = if trials == 1 { "once".to_owned() } else { format!("{trials} times") };
-    let commands = if scenario.has_commands() { &["commands"][..] } else { &[] };
-    let real: Vec<&str> = commands.iter().copied().chain(scenario.side_effects()).collect();
+    let commands = if subject.has_commands() { &["commands"][..] } else { &[] };
+    let real: Vec<&str> = commands.iter().copied().chain(subject.side_effects()).collect();
     let real = match real.as_slice() {
         [] => String::new(),
         real => format!("; its {} run for real, with the files that they name", list(real)),
@@ -27,15 +28,6 @@ pub(crate) fn warning(scenario: &Scenario, trials: usize) -> Option<String> {
     Some(format!(
         "runs {file} {times} in a temporary directory, with its own sockets, state and logs{real}"
     ))
-}
-
-/// `a, b and c`.
-fn list(words: &[&str]) -> String {
-    match words {
-        [] => String::new(),
-        [one] => (*one).to_owned(),
-        [others @ .., last] => format!("{} and {last}", others.join(", ")),
-    }
 }
 
 /// The whole report for people.
@@ -120,8 +112,7 @@ fn row(trial: &Trial) -> [String; 8] {
 
 /// Whether the fault is a panic that ends its worker alone.
 fn is_contained(trial: &Trial) -> bool {
-    trial.on_panic == "contain"
-        && matches!(trial.kind, Some(Fault::Panic | Fault::PanicHoldingLock))
+    trial.on_panic == "contain" && trial.kind.is_some_and(|kind| kind.entry().is_containable())
 }
 
 /// Whether the supervisor saw nothing of the fault.
@@ -259,8 +250,11 @@ fn notes(comparison: &Comparison) -> Vec<String> {
             let down = trial.not_back.join(", ");
             notes.push(format!("{}: did not run again: {down}.", case()));
         }
-        let is_harmless = trial.kind == Some(Fault::Leak);
-        if is_unnoticed(trial) && !is_harmless {
+        let harm = trial.kind.and_then(|kind| kind.entry().harm);
+        if let Some(harm) = harm.filter(|_| is_unnoticed(trial)) {
+            let has_own = trial.isolation.capabilities.has_own_memory;
+            notes.push(format!("{}: {}.", case(), harm[usize::from(has_own)]));
+        } else if is_unnoticed(trial) {
             notes.push(format!(
                 "{}: the supervisor noticed nothing; a `heartbeat:` or a liveness probe would.",
                 case()

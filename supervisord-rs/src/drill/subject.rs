@@ -1,5 +1,5 @@
 //! What is compared: a configuration, the worker that a fault strikes, and the workers that run
-//! elsewhere in each trial. [`Scenario::is_steady`] and [`Scenario::file`] tell the built-in one
+//! elsewhere in each trial. [`Subject::is_steady`] and [`Subject::file`] tell the built-in one
 //! from a user's file.
 
 use std::io;
@@ -11,7 +11,8 @@ use super::addresses;
 use super::setting::Setting;
 use crate::config::settings::SecretSource;
 use crate::config::{
-    Adaptation, Diagnostics, Isolation, Kind, Launch, Program, Scale, Settings, Source, kinds,
+    Adaptation, Compared, Diagnostics, Isolation, Kind, Launch, Program, Scale, Settings, Source,
+    kinds,
 };
 
 /// The configuration without a file: four workers.
@@ -23,7 +24,7 @@ pub(super) const WATCHDOG: &str = "3s";
 
 /// Why there is nothing to compare.
 #[derive(Debug, thiserror::Error)]
-pub enum ScenarioError {
+pub enum SubjectError {
     /// The file is not valid.
     #[error("{0}")]
     Invalid(Diagnostics),
@@ -44,7 +45,7 @@ pub enum ScenarioError {
 
 /// What is compared.
 #[derive(Debug)]
-pub struct Scenario {
+pub struct Subject {
     source: Source,
     /// What it means as it is written.
     settings: Settings,
@@ -55,7 +56,7 @@ pub struct Scenario {
     is_built_in: bool,
 }
 
-impl Scenario {
+impl Subject {
     /// Four workers, of which all change their isolation.
     ///
     /// # Panics
@@ -76,30 +77,30 @@ impl Scenario {
     /// change, and the fault strikes the first, or the one that is named.
     ///
     /// # Errors
-    /// See [`ScenarioError`].
-    pub fn of_file(file: &Path, worker: &str, registry: &Registry) -> Result<Self, ScenarioError> {
-        let source = Source::read(file).map_err(ScenarioError::Invalid)?;
-        let settings = source.settings(registry, &Scale::new()).map_err(ScenarioError::Invalid)?;
+    /// See [`SubjectError`].
+    pub fn of_file(file: &Path, worker: &str, registry: &Registry) -> Result<Self, SubjectError> {
+        let source = Source::read(file).map_err(SubjectError::Invalid)?;
+        let settings = source.settings(registry, &Scale::new()).map_err(SubjectError::Invalid)?;
         let is_it = |launch: &Launch| launch.name == worker || launch.base == worker;
         let Some(victim) = settings.launches.iter().position(is_it) else {
             let known: Vec<&str> =
                 settings.launches.iter().map(|launch| launch.name.as_str()).collect();
             let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
             let (name, file) = (worker.to_owned(), file.to_owned());
-            return Err(ScenarioError::NoSuchWorker { name, file, known });
+            return Err(SubjectError::NoSuchWorker { name, file, known });
         };
         let moved = vec![settings.launches[victim].base.clone()];
-        let scenario = Self { source, settings, victim, moved, is_built_in: false };
-        scenario.refuse_what_is_passed_once()?;
-        Ok(scenario)
+        let subject = Self { source, settings, victim, moved, is_built_in: false };
+        subject.refuse_what_is_passed_once()?;
+        Ok(subject)
     }
 
     /// The supervisor can read a descriptor once, and each trial is a supervisor.
-    fn refuse_what_is_passed_once(&self) -> Result<(), ScenarioError> {
+    fn refuse_what_is_passed_once(&self) -> Result<(), SubjectError> {
         for launch in &self.settings.launches {
             for (name, secret) in &launch.execution.secrets {
                 if let SecretSource::Descriptor(number) = secret {
-                    return Err(ScenarioError::Refused(format!(
+                    return Err(SubjectError::Refused(format!(
                         "`secrets: {{ {name}: \"fd:{number}\" }}` of {} can be read once, and \
                          each trial needs it: name a file in a copy of {}",
                         launch.name,
@@ -160,7 +161,7 @@ impl Scenario {
     /// Whether panics end the worker alone, as written.
     #[must_use]
     pub fn contains_panics(&self) -> bool {
-        self.launch().on_panic == workers::run::OnPanic::Contain
+        self.launch().on_panic == workers::runtime::run::OnPanic::Contain
     }
 
     /// What runs for real in each trial besides the workers.
@@ -184,7 +185,7 @@ impl Scenario {
                 .then(|| format!("a `command:` can only be {}", places_of_commands()));
         }
         let adapted = self.source.clone().adapted(Adaptation {
-            isolation: self.isolation(kind),
+            compared: Some(self.compared(kind)),
             ..self.adaptation(Path::new("/"))
         });
         let problems = adapted.settings(registry, &Scale::new()).err()?;
@@ -198,10 +199,12 @@ impl Scenario {
     /// There is no port that is free.
     pub fn source(&self, setting: &Setting, directory: &Path) -> io::Result<Source> {
         Ok(self.source.clone().adapted(Adaptation {
-            isolation: self.isolation(setting.isolation),
-            contain: setting.contain,
+            compared: Some(Compared {
+                contain: setting.contain,
+                ..self.compared(setting.isolation)
+            }),
             watchdog: setting.stops_supervisor().then(|| WATCHDOG.to_owned()),
-            addresses: addresses::private(&self.settings, directory)?,
+            addresses: addresses::private([&self.settings], directory)?,
             ..self.adaptation(directory)
         }))
     }
@@ -209,36 +212,34 @@ impl Scenario {
     /// Whether a second supervisor of this configuration finds its addresses free.
     ///
     /// # Errors
-    /// It does not: see [`ScenarioError`].
-    pub fn check_addresses(&self, registry: &Registry) -> Result<(), ScenarioError> {
+    /// It does not: see [`SubjectError`].
+    pub fn check_addresses(&self, registry: &Registry) -> Result<(), SubjectError> {
         if self.is_built_in {
             return Ok(());
         }
         let directory = Path::new("/");
-        let addresses = addresses::private(&self.settings, directory).map_err(|error| {
-            ScenarioError::Refused(format!("cannot choose addresses for a trial: {error}"))
+        let addresses = addresses::private([&self.settings], directory).map_err(|error| {
+            SubjectError::Refused(format!("cannot choose addresses for a trial: {error}"))
         })?;
         let adaptation = Adaptation { addresses, ..self.adaptation(directory) };
         let adapted = self.source.clone().adapted(adaptation);
-        let adapted = adapted.settings(registry, &Scale::new()).map_err(ScenarioError::Invalid)?;
-        addresses::check(&self.settings, &adapted).map_err(ScenarioError::Refused)
+        let adapted = adapted.settings(registry, &Scale::new()).map_err(SubjectError::Invalid)?;
+        addresses::check(&self.settings, &adapted).map_err(SubjectError::Refused)
     }
 
     /// What every trial in this directory changes: the worker runs as it is written.
     fn adaptation(&self, directory: &Path) -> Adaptation {
         Adaptation {
             directory: directory.to_owned(),
-            moved: self.moved.clone(),
-            isolation: self.isolation(self.written()),
-            contain: false,
+            compared: Some(self.compared(self.written())),
             watchdog: None,
             addresses: Vec::new(),
         }
     }
 
-    fn isolation(&self, kind: &'static Kind) -> Isolation {
+    fn compared(&self, kind: &'static Kind) -> Compared {
         let cell = kind.capabilities.is_shared().then(|| self.cell().to_owned());
-        Isolation { kind, cell }
+        Compared { moved: self.moved.clone(), isolation: Isolation { kind, cell }, contain: false }
     }
 
     /// The cell that the file gives it, else the first one that it gives anyone, else its own.
