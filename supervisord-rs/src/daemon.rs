@@ -14,7 +14,7 @@ use supervision::Machine;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use workers::Registry;
-use workers::board::monotonic_ns;
+use workers::runtime::board::monotonic_ns;
 
 use crate::config::Settings;
 use crate::control::request::Request;
@@ -47,6 +47,7 @@ mod predecessor;
 mod recovery;
 mod report;
 pub mod runtime_lock;
+mod sharing;
 pub mod signals;
 mod start;
 mod turn;

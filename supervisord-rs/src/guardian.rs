@@ -45,7 +45,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
 use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use workers::board::monotonic_ns;
+use workers::runtime::board::monotonic_ns;
 
 use crate::hangup::Terminal;
 use crate::held_signals::{GUARDIAN_GONE, HELD};

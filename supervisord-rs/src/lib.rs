@@ -9,8 +9,10 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 pub mod accounts;
+pub mod advice;
 mod afterwards;
 mod append;
+mod called;
 mod cli;
 mod columns;
 pub mod config;
@@ -28,6 +30,7 @@ mod log_tail;
 mod pool;
 pub mod probing;
 pub mod process_table;
+mod prose;
 mod reach;
 pub mod record;
 mod sealed;
@@ -51,10 +54,23 @@ mod waiting;
 #[must_use]
 pub fn main(registry: workers::Registry) -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
+    if let Some(name) = arguments.first() {
+        called::by(name);
+    }
     // Not a verb: the other half of a worker, started by a supervisor with its descriptors in
     // place.
     if arguments.get(1).is_some_and(|verb| verb == "__host") {
-        workers::host::main(&registry);
+        record::worker_events::start_in_host();
+        workers::runtime::host::main(&registry);
+    }
+    // Nor this: it makes workers for a reader of a configuration.
+    if arguments.get(1).is_some_and(|verb| verb == config::maker::VERB) {
+        return config::maker::serve(&registry);
+    }
+    config::maker::is_program();
+    // Nor these: they take part in a measurement.
+    if let Some(exit) = ::measure::child::main(&arguments) {
+        return exit;
     }
     if let Err(why) = isolation::launch::raise_stack() {
         eprintln!("supervisord-rs: {why}");

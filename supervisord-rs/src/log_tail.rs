@@ -9,8 +9,8 @@ use nix::unistd::geteuid;
 
 use crate::reach::Reached;
 
-/// How much of a file's end [`tail`] searches for last lines, and how much new output a reader takes
-/// at once: a longer line comes in pieces.
+/// How much of a file's end [`tail`] searches for last lines, and how much new output a reader
+/// takes at once: a longer line comes in pieces.
 pub(crate) const PIECE_MAX: u64 = 4 * 1024 * 1024;
 
 /// One file, whatever names it has: the supervisor rotates it under its own name. Root follows no

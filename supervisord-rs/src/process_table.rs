@@ -24,8 +24,12 @@ pub struct Stat {
     pub group: i32,
     /// Its session.
     pub session: i32,
+    /// What the kernel notes of its first thread, such as that it exits (`PF_EXITING`).
+    pub flags: u64,
     /// Processor time in user mode and in the kernel, in clock ticks.
     pub ticks: u64,
+    /// The processor that its first thread was on last.
+    pub processor: Option<u32>,
     /// How many threads it has.
     pub threads: u64,
     /// When it was born, in clock ticks since boot.
@@ -50,15 +54,35 @@ impl Stat {
     }
 }
 
+/// How long a thread has run, and how long it could have and had no processor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ThreadTimes {
+    /// Nanoseconds on a processor.
+    pub run_ns: u64,
+    /// Nanoseconds in the queue of a processor.
+    pub wait_ns: u64,
+}
+
 /// Fields after the name, counted from the state.
 const PARENT: usize = 1;
 const GROUP: usize = 2;
 const SESSION: usize = 3;
+const FLAGS: usize = 6;
 const USER_TICKS: usize = 11;
 const SYSTEM_TICKS: usize = 12;
 const THREADS: usize = 17;
 const START_TIME: usize = 19;
+const PROCESSOR: usize = 36;
 const EXIT_CODE: usize = 49;
+
+/// SIGKILL in a mask of signals.
+const KILLED: u64 = 1 << (libc::SIGKILL - 1);
+/// A thread that exits, or has exited (`PF_EXITING`).
+const EXITING: u64 = 0x4;
+/// One that ends with its process: while that dumps its memory (`PF_POSTCOREDUMP`, `PF_DUMPCORE`),
+/// or since a signal has ended it (`PF_SIGNALED`). That of another thread's exit_group(2) is
+/// SIGKILL.
+const ENDED_BY_SIGNAL: u64 = 0x8 | 0x200 | 0x400;
 
 /// Of this process; `None`: there is none.
 #[must_use]
@@ -72,6 +96,15 @@ pub fn thread_stat(pid: i32, tid: i32) -> Option<Stat> {
     parse(&kernel_file::read(task(pid, tid).join("stat")).ok()?)
 }
 
+/// How long a thread has run and has waited for a processor, in nanoseconds (`schedstat`, which a
+/// kernel with `CONFIG_SCHED_INFO` has). `None`: the thread is gone, or the kernel does not count.
+#[must_use]
+pub fn thread_times(pid: i32, tid: i32) -> Option<ThreadTimes> {
+    let text = kernel_file::read(task(pid, tid).join("schedstat")).ok()?;
+    let mut words = words(&text);
+    Some(ThreadTimes { run_ns: number(words.next()?)?, wait_ns: number(words.next()?)? })
+}
+
 /// Whether a process has been killed and cannot die: SIGKILL waits for a thread of it that waits in
 /// the kernel (state D), as for a file system that does not answer.
 #[must_use]
@@ -82,7 +115,7 @@ pub fn cannot_die(pid: i32) -> bool {
         let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
         let is_killed = |name: &str| {
             let mask = field(name).and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-            mask.is_some_and(|mask| mask & 1 << (libc::SIGKILL - 1) != 0)
+            mask.is_some_and(|mask| mask & KILLED != 0)
         };
         field("State:").is_some_and(|state| state.trim().starts_with('D'))
             && (is_killed("SigPnd:") || is_killed("ShdPnd:"))
@@ -105,6 +138,23 @@ pub fn children_of(pid: i32) -> Vec<i32> {
 #[must_use]
 pub fn has_thread(pid: i32, tid: i32) -> bool {
     task(pid, tid).exists()
+}
+
+/// Whether a process is on its way to its end, or gone: all of its threads end, one after the
+/// other, and the process is there until the last of them has (`do_group_exit` of the kernel). A
+/// thread that ends alone is no such sign.
+#[must_use]
+pub fn is_ending(pid: i32) -> bool {
+    let Some(first) = stat(pid) else { return true };
+    let is_last = first.threads <= 1;
+    let has_sign = |tid: i32| {
+        // Before the other: the kernel takes the signal away when it sets the flag.
+        let pending = mask(&task(pid, tid).join("status"), "SigPnd:");
+        let is_killed = pending.is_some_and(|pending| pending & KILLED != 0);
+        let flags = thread_stat(pid, tid).map_or(0, |stat| stat.flags);
+        is_killed || flags & ENDED_BY_SIGNAL != 0 || is_last && flags & EXITING != 0
+    };
+    first.is_dead() || threads(pid).into_iter().any(has_sign)
 }
 
 /// Whether there is such a process, and it has not exited.
@@ -156,6 +206,21 @@ pub fn listed_children() -> Option<Vec<i32>> {
     Some(lists.iter().flat_map(|list| words(list)).filter_map(number).collect())
 }
 
+/// Those that have come to us as orphans, by the same list: the kernel gives them to the first
+/// thread of a process (`find_new_reaper` in its `exit.c`). What that thread has started itself is
+/// there too.
+#[must_use]
+pub fn listed_orphans() -> Option<Vec<i32>> {
+    listed_orphans_of(nix::unistd::getpid().as_raw())
+}
+
+/// The same of another process.
+#[must_use]
+pub fn listed_orphans_of(pid: i32) -> Option<Vec<i32>> {
+    let list = fs::read(task(pid, pid).join("children")).ok()?;
+    Some(words(&list).filter_map(number).collect())
+}
+
 /// The value of a variable in the environment that a process was started with, as far as it has not
 /// overwritten it.
 ///
@@ -202,6 +267,12 @@ pub fn cgroup(pid: i32) -> Option<PathBuf> {
     Some(PathBuf::from(std::ffi::OsStr::from_bytes(path)))
 }
 
+/// The cgroups of a process in all hierarchies, as the kernel writes them.
+#[must_use]
+pub fn cgroups(pid: i32) -> Option<Vec<u8>> {
+    kernel_file::read(entry(pid).join("cgroup")).ok()
+}
+
 /// Whether a process has this file open, named as the kernel names it: without links.
 #[must_use]
 pub fn has_open(pid: i32, file: &Path) -> bool {
@@ -234,7 +305,9 @@ pub fn tracer(pid: i32) -> Option<u64> {
 /// A mask of such a file, such as `SigIgn:`, which is hexadecimal.
 #[must_use]
 pub fn mask(file: &Path, name: &str) -> Option<u64> {
-    let text = fs::read_to_string(file).ok()?;
+    // Above it is a name, which is any bytes.
+    let text = fs::read(file).ok()?;
+    let text = String::from_utf8_lossy(&text);
     let value = text.lines().find_map(|line| line.strip_prefix(name))?;
     u64::from_str_radix(value.trim(), 16).ok()
 }
@@ -266,7 +339,9 @@ fn parse(text: &[u8]) -> Option<Stat> {
         parent: number(fields.get(PARENT)?)?,
         group: number(fields.get(GROUP)?)?,
         session: number(fields.get(SESSION)?)?,
+        flags: number(fields.get(FLAGS)?)?,
         ticks,
+        processor: fields.get(PROCESSOR).and_then(|processor| number(processor)),
         threads: number(fields.get(THREADS)?)?,
         start_time: number(fields.get(START_TIME)?)?,
         exit_status: fields.get(EXIT_CODE).and_then(|code| number(code)).filter(|_| state == 'Z'),
@@ -306,6 +381,10 @@ mod tests {
         assert_eq!(variable(own, "PATH"), std::env::var("PATH").ok().map(String::into_bytes));
         assert_eq!(user(own), Some(nix::unistd::getuid().as_raw()));
         assert!(field(&entry(own).join("status"), "VmRSS:").is_some_and(|kib| kib > 0));
+        assert!(stat.processor.is_some());
+        let times = thread_times(own, nix::unistd::gettid().as_raw());
+        assert!(times.is_some_and(|times| times.run_ns > 0), "{times:?}");
+        assert_eq!(thread_times(own, 1), None, "no thread of this process");
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Memory that no process can change any more, whoever holds it: secrets, and the names of passed
-//! descriptors.
+//! Memory that no process can change any more, also one that holds it: secrets, and the names of
+//! passed descriptors.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Seek, Write};

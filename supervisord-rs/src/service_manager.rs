@@ -39,7 +39,7 @@ use crate::append;
 pub use custody::{CUSTODY, Custody};
 pub use environment::{
     FDSTORE, FDSTORE_OF_UNIT, FILE_SIZE, GUARDIAN, HAND_OVER, NOT_FOR_CHILDREN, NOTIFY_SOCKET,
-    OPEN_FILES, PREDECESSOR, PURPOSE, READ_ANEW, SHUT_DOWN, STACK,
+    OPEN_FILES, POSIX_NAMES, PREDECESSOR, PURPOSE, READ_ANEW, RESOURCES, SHUT_DOWN, STACK,
 };
 pub use inherited_descriptors::InheritedDescriptors;
 pub use names::{escape, unescape};
@@ -143,7 +143,7 @@ impl ServiceManager {
     /// Reports that a reload has begun; [`Self::ready`] ends it (`Type=notify-reload`,
     /// systemd.service(5)). Best effort; waits as that does.
     pub fn reloading(&self) {
-        let micros = workers::board::monotonic_ns() / 1000;
+        let micros = workers::runtime::board::monotonic_ns() / 1000;
         self.send_when_room(format!("RELOADING=1\nMONOTONIC_USEC={micros}").as_bytes());
     }
 

@@ -65,6 +65,10 @@ stages! {
     REGISTRATION = 22, "registration";
     /// The command that runs before it (`start_before:`).
     START_BEFORE = 23, "start-before";
+    /// How it takes turns on a processor (`sched_setattr`).
+    SCHEDULER = 24, "scheduler";
+    /// Making what it shares with others.
+    RESOURCE = 25, "resource";
 }
 
 /// Its name. `unknown`: a later version has stored it.

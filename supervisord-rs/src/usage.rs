@@ -1,9 +1,10 @@
-//! The resource usage of workers: processor time, memory, threads, descriptors, context switches,
-//! from /proc (proc(5)).
+//! The resource usage of workers: time on a processor and in its queue, memory, threads,
+//! descriptors, context switches, from /proc (proc(5)).
 //!
 //! A worker's figures are those of its process and all its descendants; a thread's are its own,
 //! where the kernel keeps them by thread. To read the share of memory (PSS) the kernel inspects
-//! every page: do it outside the loop.
+//! every page: do it outside the loop. Processes and threads end while they are looked at: what is
+//! gone adds nothing.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -54,12 +55,18 @@ fn of_worker(
             }
         }
     }
+    // The number is the worker's word, and means nothing outside its own process.
+    if let Some(stat) = worker.tid.and_then(|tid| process_table::thread_stat(pid, tid)) {
+        sum.last_cpu = stat.processor;
+    }
     Some(sum)
 }
 
 impl Usage {
+    /// With a child of its, whose processor says nothing of it.
     fn add(&mut self, other: &Self) {
         self.cpu_us += other.cpu_us;
+        self.wait_us = of_both(self.wait_us, other.wait_us);
         self.rss_kib = sum(self.rss_kib, other.rss_kib);
         self.pss_kib = sum(self.pss_kib, other.pss_kib);
         self.fds = sum(self.fds, other.fds);
@@ -70,8 +77,14 @@ impl Usage {
     }
 }
 
+/// Known only where both are.
 fn sum(one: Option<u64>, other: Option<u64>) -> Option<u64> {
     Some(one? + other?)
+}
+
+/// Of those that are known: one whose threads have just ended adds nothing.
+fn of_both(one: Option<u64>, other: Option<u64>) -> Option<u64> {
+    one.into_iter().chain(other).reduce(u64::saturating_add)
 }
 
 /// A single process; `None` when it is gone.
@@ -89,13 +102,17 @@ fn process(pid: i32) -> Option<Usage> {
         rss_kib: field(&root.join("status"), "VmRSS:"),
         pss_kib: field(&root.join("smaps_rollup"), "Pss:"),
         fds: fs::read_dir(root.join("fd")).ok().map(|entries| entries.count() as u64),
+        last_cpu: stat.processor,
         ..Usage::default()
     };
-    // The kernel counts switches by thread.
+    // The kernel counts these by thread.
     for tid in process_table::threads(pid) {
         let (voluntary, involuntary) = switches(&process_table::task(pid, tid));
         usage.voluntary_switches += voluntary;
         usage.involuntary_switches += involuntary;
+        if let Some(times) = process_table::thread_times(pid, tid) {
+            usage.wait_us = of_both(usage.wait_us, Some(times.wait_ns / 1000));
+        }
     }
     Some(usage)
 }
@@ -117,8 +134,11 @@ fn of_zombie(stat: &Stat) -> Usage {
 fn thread(pid: i32, tid: i32) -> Option<Usage> {
     let stat = process_table::thread_stat(pid, tid)?;
     let (voluntary_switches, involuntary_switches) = switches(&process_table::task(pid, tid));
+    let times = process_table::thread_times(pid, tid);
     Some(Usage {
-        cpu_us: microseconds(&stat),
+        cpu_us: times.map_or_else(|| microseconds(&stat), |times| times.run_ns / 1000),
+        wait_us: times.map(|times| times.wait_ns / 1000),
+        last_cpu: stat.processor,
         threads: 1,
         voluntary_switches,
         involuntary_switches,

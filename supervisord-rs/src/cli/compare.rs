@@ -14,8 +14,8 @@ use crate::config::{Kind, kinds};
 use crate::drill::expectation::Expectation;
 use crate::drill::plan::{self, Impossible, Plan};
 use crate::drill::progress::Progress;
-use crate::drill::scenario::{Scenario, ScenarioError};
 use crate::drill::setting::WrittenFault;
+use crate::drill::subject::{Subject, SubjectError};
 use crate::drill::{compare, report};
 
 #[derive(Args, Debug)]
@@ -58,7 +58,7 @@ pub(super) fn run(options: Options, place: &Place, registry: &Registry) -> Exit 
         Ok(plan) => plan,
         Err(exit) => return exit,
     };
-    if let Some(warning) = report::warning(&plan.scenario, plan.settings.len()) {
+    if let Some(warning) = report::warning(&plan.subject, plan.settings.len()) {
         say(&warning);
     }
     let (comparison, is_complete) = compare::run(&plan, &OnStderr);
@@ -112,35 +112,35 @@ impl Progress for OnStderr {
 
 /// What to compare; what does not fit together has been printed.
 fn plan(options: Options, place: &Place, registry: &Registry) -> Result<Plan, Exit> {
-    let scenario = scenario(&options, place, registry)?;
-    let faults = faults(options.fault, &scenario)?;
+    let subject = subject(&options, place, registry)?;
+    let faults = faults(options.fault, &subject)?;
     let is_asked = !options.isolation.is_empty();
     let asked = if is_asked { options.isolation } else { kinds::ALL.to_vec() };
     let (mut isolations, mut impossible) = (Vec::new(), Vec::new());
     for isolation in asked {
-        match scenario.obstacle(isolation, registry) {
+        match subject.obstacle(isolation, registry) {
             None => isolations.push(isolation),
             Some(reason) => impossible.push(Impossible { isolation, fault: None, reason }),
         }
     }
-    let mut plan = Plan::new(scenario, &faults, &isolations);
+    let mut plan = Plan::new(subject, &faults, &isolations);
     impossible.append(&mut plan.impossible);
     (plan.impossible, plan.expectations) = (impossible, options.expect);
     let is_refused =
         |why: &&Impossible| (is_asked && why.fault.is_none()) || plan.settings.is_empty();
     if let Some(why) = plan.impossible.iter().find(is_refused) {
-        let (worker, isolation) = (plan.scenario.worker(), why.isolation.name());
+        let (worker, isolation) = (plan.subject.worker(), why.isolation.name());
         return Err(usage(&format!("isolation {isolation} for {worker}: {why}")));
     }
     plan.check().map_err(|why| usage(&why))?;
-    plan.scenario.check_addresses(registry).map_err(|error| of_scenario(&error))?;
+    plan.subject.check_addresses(registry).map_err(|error| of_scenario(&error))?;
     Ok(plan)
 }
 
-fn scenario(options: &Options, place: &Place, registry: &Registry) -> Result<Scenario, Exit> {
+fn subject(options: &Options, place: &Place, registry: &Registry) -> Result<Subject, Exit> {
     match (&place.config, &options.worker) {
         (Some(file), Some(worker)) => {
-            Scenario::of_file(file, worker, registry).map_err(|error| of_scenario(&error))
+            Subject::of_file(file, worker, registry).map_err(|error| of_scenario(&error))
         }
         (Some(file), None) => {
             // A file with errors is reported as such.
@@ -157,14 +157,14 @@ fn scenario(options: &Options, place: &Place, registry: &Registry) -> Result<Sce
         (None, Some(worker)) => Err(usage(&format!(
             "`--worker {worker}` needs a file: write -c FILE --worker {worker}"
         ))),
-        (None, None) => Ok(Scenario::built_in()),
+        (None, None) => Ok(Subject::built_in()),
     }
 }
 
 /// The faults, which the worker can commit or suffer.
-fn faults(asked: Vec<WrittenFault>, scenario: &Scenario) -> Result<Vec<WrittenFault>, Exit> {
+fn faults(asked: Vec<WrittenFault>, subject: &Subject) -> Result<Vec<WrittenFault>, Exit> {
     if asked.is_empty() {
-        let known = if scenario.is_command() {
+        let known = if subject.is_command() {
             &plan::DEFAULT_FAULTS_OF_COMMAND[..]
         } else {
             &plan::DEFAULT_FAULTS
@@ -175,23 +175,23 @@ fn faults(asked: Vec<WrittenFault>, scenario: &Scenario) -> Result<Vec<WrittenFa
             .collect());
     }
     let is_inside = |fault: &&WrittenFault| fault.kind().signal().is_none();
-    let Some(fault) = asked.iter().find(is_inside).filter(|_| scenario.is_command()) else {
+    let Some(fault) = asked.iter().find(is_inside).filter(|_| subject.is_command()) else {
         return Ok(asked);
     };
     let known: Vec<&str> =
         Fault::all().filter(|fault| fault.signal().is_some()).map(Fault::name).collect();
     Err(usage(&format!(
         "{} is a `command:`, which cannot commit `{fault}`: it takes signals only; write {}",
-        scenario.worker(),
+        subject.worker(),
         known.join(", ")
     )))
 }
 
-fn of_scenario(error: &ScenarioError) -> Exit {
+fn of_scenario(error: &SubjectError) -> Exit {
     let exit = match error {
-        ScenarioError::Invalid(problems) => return invalid(problems),
-        ScenarioError::NoSuchWorker { .. } => Exit::NoSuchWorker,
-        ScenarioError::Refused(_) => Exit::RefusedOrUnknown,
+        SubjectError::Invalid(problems) => return invalid(problems),
+        SubjectError::NoSuchWorker { .. } => Exit::NoSuchWorker,
+        SubjectError::Refused(_) => Exit::RefusedOrUnknown,
     };
     say(&error.to_string());
     exit

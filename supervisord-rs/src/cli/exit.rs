@@ -20,6 +20,8 @@ pub(super) enum Exit {
     NoSuchWorker,
     NoSupervisor,
     InvalidConfiguration,
+    /// `resource acquire`: that of the command.
+    OfCommand(u8),
 }
 
 impl From<Exit> for ExitCode {
@@ -33,6 +35,7 @@ impl From<Exit> for ExitCode {
             Exit::NoSuchWorker => 5,
             Exit::NoSupervisor => 7,
             Exit::InvalidConfiguration => 78,
+            Exit::OfCommand(code) => code,
         })
     }
 }

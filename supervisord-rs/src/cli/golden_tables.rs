@@ -33,7 +33,7 @@ fn worker(name: &str, phase: &str, more: Value) -> Value {
 fn report() -> StatusReport {
     let usage = |kib: u64| {
         json!({ "cpu_us": 1_234_567, "pss_kib": (kib > 0).then_some(kib), "rss_kib": null,
-            "threads": 4, "processes": 1,
+            "threads": 4, "processes": 1, "wait_us": 56_789, "last_cpu": 3,
             "fds": 17, "voluntary_switches": 1000, "involuntary_switches": 23 })
     };
     let exit = |code: i32| json!({ "status": "exited", "cause": "error", "exit_code": code });

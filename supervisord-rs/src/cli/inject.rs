@@ -8,6 +8,7 @@ use super::exit::{Exit, report};
 use super::outcomes::failed;
 use super::output::{json, words};
 use super::waits::PAUSE;
+use crate::called::as_typed;
 use crate::control::client::{Client, ClientError, MANY_INCIDENTS};
 use crate::control::protocol::{IncidentRecord, WorkerStatus};
 use crate::process_table;
@@ -56,6 +57,12 @@ pub(super) fn inject(options: &Options, client: &Client) -> Exit {
         Ok(before) => before,
         Err(error) => return report(&error),
     };
+    // A new run may count its generations and incidents of a worker from the beginning: what is
+    // older than this is not of this fault, whatever worker it names.
+    let newest = match client.incidents_and_open(1) {
+        Ok(known) => known.iter().map(|incident| incident.id).max().unwrap_or(0),
+        Err(error) => return report(&error),
+    };
     let done = match client.inject(&options.worker, &options.fault) {
         Ok(done) => done,
         Err(error) => return failed(&error, options.json),
@@ -68,7 +75,7 @@ pub(super) fn inject(options: &Options, client: &Client) -> Exit {
     };
     // The fault may kill the supervisor: ask until its successor answers.
     let guardian = before.supervisor.guardian;
-    let mut watch = Watch { before: worker, guardian, gone_since: None, open_since: None };
+    let mut watch = Watch { before: worker, newest, guardian, gone_since: None, open_since: None };
     match until(options.timeout, PAUSE, || watch.outcome(client)) {
         Some(Outcome::Incident(incident)) if options.json => json(&*incident),
         Some(Outcome::Incident(incident)) => drop(words(&incident.sentence)),
@@ -114,7 +121,7 @@ fn say(options: &Options, outcome: &str, text: &str, worker: Option<&WorkerStatu
             "message": text,
         }));
     } else {
-        words(text);
+        words(&as_typed(text));
     }
     Exit::Done
 }
@@ -122,6 +129,8 @@ fn say(options: &Options, outcome: &str, text: &str, worker: Option<&WorkerStatu
 /// The observations since the order of the fault.
 struct Watch {
     before: WorkerStatus,
+    /// The newest incident before it.
+    newest: u64,
     guardian: Option<i32>,
     /// The time since which no supervisor answers.
     gone_since: Option<Instant>,
@@ -140,11 +149,10 @@ impl Watch {
             Err(_) => return None,
         };
         self.gone_since = None;
-        let known = self.before.last_incident.unwrap_or(0);
         let name = &self.before.name;
         let incidents = client.incidents_and_open(MANY_INCIDENTS).ok()?;
         // The first of several belongs to the fault.
-        let is_of_it = |incident: &IncidentRecord| incident.is_of(name, known);
+        let is_of_it = |incident: &IncidentRecord| incident.is_of(name, self.newest);
         if let Some(incident) = incidents.into_iter().find(is_of_it) {
             let since = *self.open_since.get_or_insert_with(Instant::now);
             let is_known = !incident.open || since.elapsed() >= SETTLED;

@@ -1,9 +1,11 @@
 //! argv → command → exit status; one file for each verb or family of verbs.
 
+mod advise;
 mod afterwards;
 mod check;
 mod compare;
 mod completions;
+mod drill;
 mod exit;
 mod faults;
 mod following;
@@ -14,14 +16,18 @@ mod incidents;
 mod inject;
 mod logs;
 mod man;
+mod measure;
 mod orders;
 mod outcomes;
 mod output;
 mod phase;
 mod place;
 mod progress;
+mod registered;
 mod reload;
+mod resource;
 mod run;
+mod sharing;
 mod status;
 mod stop_main;
 mod stopped;
@@ -37,6 +43,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use workers::Registry;
 
+use crate::called;
 use crate::control::client::Client;
 use afterwards::Afterwards;
 use exit::Exit;
@@ -97,6 +104,41 @@ Examples:
   supervisord-rs compare -c app.yaml --worker api
   supervisord-rs compare -c app.yaml --worker api --fault segfault --expect thread=4,process=1")]
     Compare(compare::Options),
+    /// Measure what threads, cells and processes cost on this machine, and say what the figures
+    /// mean. Needs no file and no root.
+    #[command(after_help = "\
+Axes: memory, communication, switching, isolation, scalability, parallelism, time-slicing,
+synchronisation. Each compares a worker as a thread, in a cell and as a process, beside its limit:
+the bare loop that does the same without a supervisor. Cases take turns, round by round; a figure is
+the median of its rounds. It ends with two sentences that follow from the figures. What cannot be
+measured here says why. Leave the machine alone meanwhile: what else runs is in the figures.
+
+All axes take less than ten minutes, with --quick less than one.
+
+Examples:
+  supervisord-rs measure --quick
+  supervisord-rs measure communication switching
+  supervisord-rs measure --html page.html
+  supervisord-rs measure --json > figures.json")]
+    Measure(measure::Options),
+    /// Say for each worker whether it should be a thread, in a cell or a process, and why. Changes
+    /// nothing.
+    #[command(after_help = "\
+The reasons: what only a process can be, who dies with it, what it shares, what it costs here (from
+--figures, else measured in a few seconds), and its incidents, where a supervisor of the file runs.
+
+Examples:
+  supervisord-rs advise -c app.yaml
+  supervisord-rs advise -c app.yaml --figures figures.json --json")]
+    Advise(advise::Options),
+    /// Run scenarios: break workers, and expect what becomes of them and of the others.
+    #[command(after_help = "\
+A scenario is a YAML file with a configuration, steps and expectations: docs/drills.md.
+
+Examples:
+  supervisord-rs drill init -c app.yaml > drill.yaml
+  supervisord-rs drill run drill.yaml")]
+    Drill(drill::Options),
     /// Show all errors of a configuration.
     #[command(after_help = "Examples:\n  supervisord-rs check --world config/mixed.yaml\n  \
                       supervisord-rs check --json < config/mixed.yaml")]
@@ -167,11 +209,34 @@ Examples:
     /// List the faults, and what each should destroy.
     #[command(after_help = "Examples:\n  supervisord-rs faults\n  supervisord-rs faults --json")]
     Faults(faults::Options),
+    /// List the registered code that `worker:` can name, and the arguments that it takes.
+    #[command(after_help = "Examples:\n  supervisord-rs workers\n  supervisord-rs workers --json")]
+    Workers(registered::Options),
     /// Show what failed, who was lost with it, and how long detection and recovery took.
     #[command(
         after_help = "Examples:\n  supervisord-rs incidents\n  supervisord-rs incidents 7 --json"
     )]
     Incidents(incidents::Options),
+    /// Show what workers share, and use it from a shell.
+    #[command(after_help = "\
+In a `command:` that has the resource in its `uses:` it needs no supervisor. Elsewhere root and the
+supervisor's own user may use it.
+
+Exit status:
+  0    done
+  1    --timeout is over, the message is too long, the lock is poisoned, or a system call failed
+  2    usage error
+  4    no such resource, or one of another kind
+  7    no supervisor answers
+  `acquire` ends with the status of its command: 126 where that does not start, 127 where it is not
+  there, 128 plus the signal where one has killed it.
+
+Examples:
+  supervisord-rs resource show
+  supervisord-rs resource send jobs '{ \"number\": 7 }'
+  supervisord-rs resource receive jobs --timeout 5s
+  supervisord-rs resource acquire gate -- rsync -a data/ backup/")]
+    Resource(resource::Options),
     /// Print events as they happen, as JSON lines, until interrupted or until the supervisor has
     /// ended in order.
     #[command(after_help = "Examples:\n  supervisord-rs events\n  supervisord-rs events | jq \
@@ -216,6 +281,9 @@ Examples:
     /// For completions: the names of workers, one a line.
     #[command(name = "__workers", hide = true)]
     Names,
+    /// For `drill run`: one run of a scenario.
+    #[command(name = "__drill", hide = true)]
+    Drilled(drill::RunnerOptions),
     /// For `ExecStop=` of a unit: orders the end of the supervisor, and waits for it.
     #[command(name = "__stop", hide = true)]
     StopMain(stop_main::Options),
@@ -226,9 +294,19 @@ Examples:
 
 /// The arguments; or help, or what is wrong with them, with colours as they choose.
 fn parsed(arguments: &[OsString]) -> Result<Cli, clap::Error> {
-    let mut command = Cli::command().color(Colour::of(arguments).into());
+    let mut command = as_typed(Cli::command()).color(Colour::of(arguments).into());
     let matches = command.try_get_matches_from_mut(arguments)?;
     Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+}
+
+/// Its examples name the program as this one is called.
+fn as_typed(command: clap::Command) -> clap::Command {
+    let examples = command.get_after_help().map(|text| called::in_examples(&text.to_string()));
+    let command = match examples {
+        Some(examples) => command.after_help(examples),
+        None => command,
+    };
+    command.mut_subcommands(as_typed)
 }
 
 /// Does what the arguments say.
@@ -260,10 +338,15 @@ pub(crate) fn main(arguments: &[OsString], registry: Registry) -> ExitCode {
     let exit = match cli.verb {
         Verb::Run(options) => return run::run(&options, place, registry, arguments),
         Verb::Compare(options) => compare::run(options, place, &registry),
+        Verb::Measure(options) => without(&|| measure::run(&options, &registry)),
+        Verb::Advise(options) => advise::run(&options, place, &registry),
+        Verb::Drill(options) => drill::run(options, place, &registry),
+        Verb::Drilled(options) => drill::one(&options, &registry),
         Verb::Check(options) => check::run(&options, place, &registry),
         Verb::StopMain(options) => stop_main::run(&options),
         Verb::Stopped(options) => stopped::run(&options, place),
         Verb::Faults(options) => without(&|| faults::run(&options)),
+        Verb::Workers(options) => without(&|| registered::run(&options, &registry)),
         Verb::Man(options) => without(&|| man::run(&options, Cli::command())),
         Verb::Names => with_client(&completions::names),
         Verb::Completions(options) => without(&|| completions::run(&options, Cli::command())),
@@ -281,6 +364,7 @@ pub(crate) fn main(arguments: &[OsString], registry: Registry) -> ExitCode {
         Verb::Incidents(options) => {
             with_client(&|client| incidents::run(&options, client, afterwards))
         }
+        Verb::Resource(options) => resource::run(&options, &|| place.client(&registry)),
         Verb::Events => with_client(&incidents::events),
         Verb::Reexec(options) => with_client(&|client| orders::reexec(&options, client)),
         Verb::Reload(options) => with_client(&|client| reload::run(&options, client)),

@@ -74,7 +74,8 @@ pub(super) struct SignalOptions {
     /// Workers, groups as `GROUP:`, or `all`.
     #[arg(required = true, value_name = "WORKER")]
     workers: Vec<String>,
-    /// A name (`HUP`, `SIGHUP`), a number, or `reload`: the worker's `reload_signal:`.
+    /// A name (`HUP`, `SIGHUP`), a number, or `reload`: the `reload_signal:` of a command, the
+    /// order to reload for a `worker:`.
     signal: String,
     /// JSON instead of text.
     #[arg(long)]

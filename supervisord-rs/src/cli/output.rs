@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 use serde::Serialize;
 
 use super::harmless::{harmless, harmless_json};
+use crate::called::as_typed;
 
 /// Prints text that may come from a worker, without colours. False when the reader has gone.
 pub(super) fn words(text: &str) -> bool {
@@ -15,7 +16,7 @@ pub(super) fn words(text: &str) -> bool {
 
 /// Says something on standard error, which may have text from a worker in it.
 pub(super) fn say(text: &str) {
-    eprintln!("supervisord-rs: {}", harmless(text));
+    eprintln!("supervisord-rs: {}", as_typed(&harmless(text)));
 }
 
 /// Prints a line. False when the reader has gone.

@@ -1,6 +1,9 @@
 //! Which supervisor a verb addresses. If the arguments do not identify it, that is an error, and
 //! never another supervisor: `-c stagin.yaml stop all` must not stop the default supervisor's
 //! workers.
+//!
+//! Workers are not made to see whether they can be: a verb that orders or shows launches none, and
+//! must reach the supervisor also where a maker has come to hang or to panic.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -52,7 +55,7 @@ impl Place {
             say_ignored();
             return Ok(config::default_runtime_dir());
         };
-        match config::load(&file, registry) {
+        match config::load_believed(&file, registry) {
             Ok(settings) => {
                 say_ignored();
                 Ok(settings.supervisor.runtime_dir)
@@ -74,7 +77,7 @@ impl Place {
     /// The file is not valid; its errors have been printed.
     pub(super) fn checked(&self, registry: &Registry) -> Result<Option<PathBuf>, Exit> {
         let Some(file) = &self.config else { return Ok(None) };
-        match config::load(file, registry) {
+        match config::load_believed(file, registry) {
             Ok(settings) => Ok(Some(settings.supervisor.runtime_dir)),
             Err(problems) => Err(unclear(file, &problems, ", without -c")),
         }
@@ -94,7 +97,7 @@ impl Place {
             None => default_file(),
         };
         let Some(file) = self.config.clone().or_else(by_default) else { return Ok(None) };
-        config::load(&file, registry).map(Some).map_err(|problems| {
+        config::load_believed(&file, registry).map(Some).map_err(|problems| {
             eprintln!("{problems}");
             eprintln!(
                 "supervisord-rs: no supervisor runs, and {} must be valid to find the files of the \

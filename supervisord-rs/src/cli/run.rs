@@ -6,9 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
-use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::Layer;
 use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
 use workers::Registry;
 
 use super::Exit;
@@ -23,6 +22,7 @@ use crate::isolation::passed;
 use crate::record::journal::{self, Journal};
 use crate::record::own_log::OwnLog;
 use crate::record::past_limits;
+use crate::record::worker_events;
 use crate::service_manager::{self, InheritedDescriptors, ServiceManager};
 use crate::{config, daemon, guardian};
 
@@ -94,6 +94,9 @@ pub(super) fn run(
     }
     if options.no_guardian || service_manager::is_managed() {
         start_log(options.log_json);
+        if let Some(why) = worker_events::misread() {
+            tracing::warn!("{why}");
+        }
         daemon::run(settings, origin, registry, inherited, gate)
     } else {
         report_notify_socket_without_store();
@@ -195,12 +198,11 @@ fn trial_source(file: &Path) -> io::Result<Source> {
 /// the same; `RUST_LOG` chooses what of it, `info` by default.
 fn start_log(json: bool) {
     let journal = if json || !journal::has_stderr() { None } else { Journal::open().ok() };
-    let asked = std::env::var("RUST_LOG").ok().and_then(|text| text.parse().ok());
-    let filter: Targets = asked.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO));
+    let log = tracing_subscriber::registry().with(worker_events::chosen());
+    let own = worker_events::of_the_process();
     if let Some(journal) = journal {
-        if let Err(error) = tracing_subscriber::registry().with(filter).with(journal).try_init() {
-            eprintln!("supervisord-rs: cannot write a log: {error}");
-        }
+        let journal = journal.with_filter(own);
+        worker_events::install(log.with(journal).with(worker_events::layer()));
         return;
     }
     if let Err(error) = OwnLog::start(json) {
@@ -215,13 +217,11 @@ fn start_log(json: bool) {
         // which panics.
         .log_internal_errors(false)
         .with_ansi(has_colour_on_stderr());
-    let log = tracing_subscriber::registry().with(filter);
-    let started = if json {
-        log.with(lines.json()).try_init()
+    if json {
+        let lines = lines.json().with_filter(own);
+        worker_events::install(log.with(lines).with(worker_events::layer()));
     } else {
-        log.with(lines.compact().with_target(false)).try_init()
-    };
-    if let Err(error) = started {
-        eprintln!("supervisord-rs: cannot write a log: {error}");
+        let lines = lines.compact().with_target(false).with_filter(own);
+        worker_events::install(log.with(lines).with(worker_events::layer()));
     }
 }

@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
-use workers::board::monotonic_ns;
+use workers::runtime::board::monotonic_ns;
 
 use super::Exit;
 use super::following::{Follower, follow};
 use super::harmless::harmless;
 use super::output::{has_colour, json, line, say, terminal_width};
 use super::phase::{self, STOPPING, is_fine};
+use super::sharing;
 use super::table::{Cell, Column, fit};
 use super::time;
 use crate::control::client::{Client, ClientError};
@@ -93,7 +94,7 @@ fn wait(options: &Options, wanted: &str, client: &Client) -> Exit {
         phase::Outcome::InVain(lost) => in_vain(wanted, &lost),
         phase::Outcome::Ended(_) => return Exit::Failed,
     };
-    eprintln!("supervisord-rs: {why}");
+    say(&why);
     Exit::Failed
 }
 
@@ -140,6 +141,8 @@ fn show(options: &Options, client: &Client) -> Exit {
     let unknown: Vec<&String> = options.workers.iter().filter(is_unknown).collect();
     if !options.workers.is_empty() {
         report.workers.retain(|worker| options.workers.iter().any(|name| is_meant(worker, name)));
+        let is_shown = |user: &String| report.workers.iter().any(|worker| worker.name == *user);
+        report.resources.retain(|resource| resource.users.iter().any(is_shown));
     }
     if options.json {
         json(&report);
@@ -177,7 +180,7 @@ fn show(options: &Options, client: &Client) -> Exit {
 }
 
 fn unreachable(error: &ClientError) -> Exit {
-    eprintln!("supervisord-rs: {error}");
+    say(&error.to_string());
     Exit::RefusedOrUnknown
 }
 
@@ -231,11 +234,13 @@ pub(super) fn text(
         ("RESTARTS", 5),
         ("PROGRESS", 9),
         ("CPU", 7),
+        ("WAITED", 15),
         ("MEMORY", 6),
         ("THREADS", 10),
         ("FDS", 11),
         ("GEN", 13),
         ("SWITCHES", 14),
+        ("PSR", 16),
         ("SINCE", 12),
         ("NOTE", 1),
     ]
@@ -247,13 +252,31 @@ pub(super) fn text(
     }
     let supervisor = &report.supervisor;
     let ends = (supervisor.phase == STOPPING).then(|| "the supervisor is shutting down".to_owned());
+    let strays =
+        (!supervisor.stray_processes.is_empty()).then(|| strays(&supervisor.stray_processes));
     let said = ends.iter().chain(&supervisor.troubles).chain(&supervisor.config_differs);
+    let said = said.chain(&strays);
     let table = (!report.workers.is_empty()).then(|| fit(columns.into(), room));
-    let lines: Vec<String> = table.into_iter().chain(said.cloned()).collect();
+    let shared = (!report.resources.is_empty()).then(|| sharing::text(&report.resources, room));
+    let shared = shared.map(|table| format!("\n{table}"));
+    let lines: Vec<String> = table.into_iter().chain(shared).chain(said.cloned()).collect();
     lines.join("\n")
 }
 
-fn row(worker: &WorkerStatus, utc: bool, now: SystemTime) -> [Cell; 15] {
+/// Says which there are, and what becomes of them.
+fn strays(all: &[String]) -> String {
+    let (what, they) =
+        if all.len() == 1 { ("process", "it ends") } else { ("processes", "they end") };
+    let text = format!(
+        "{} {what} left behind by threads, of unknown workers: {}; {they} with the \
+         supervisor or the cell",
+        all.len(),
+        some(all)
+    );
+    harmless(&text).replace(['\n', '\t'], " ")
+}
+
+fn row(worker: &WorkerStatus, utc: bool, now: SystemTime) -> [Cell; 17] {
     let dash = || "-".to_owned();
     let cell = worker.cell.as_ref().map_or_else(String::new, |cell| format!(" {cell}"));
     let is_up = worker.pid.is_some();
@@ -266,14 +289,13 @@ fn row(worker: &WorkerStatus, utc: bool, now: SystemTime) -> [Cell; 15] {
         worker.restarts.to_string().into(),
         worker.progress.map_or_else(dash, |progress| progress.to_string()).into(),
         figure(worker, |usage| Some(seconds(usage.cpu_us))).into(),
+        figure(worker, |usage| usage.wait_us.map(seconds)).into(),
         figure(worker, |usage| usage.pss_kib.or(usage.rss_kib).map(memory)).into(),
         figure(worker, |usage| Some(usage.threads.to_string())).into(),
         figure(worker, |usage| usage.fds.map(|fds| fds.to_string())).into(),
         worker.generation.to_string().into(),
-        figure(worker, |usage| {
-            Some((usage.voluntary_switches + usage.involuntary_switches).to_string())
-        })
-        .into(),
+        figure(worker, |usage| Some(switches(usage))).into(),
+        figure(worker, |usage| usage.last_cpu.map(|cpu| cpu.to_string())).into(),
         time::shown(&worker.since, utc).into(),
         note(worker).into(),
     ]
@@ -281,6 +303,11 @@ fn row(worker: &WorkerStatus, utc: bool, now: SystemTime) -> [Cell; 15] {
 
 fn figure(worker: &WorkerStatus, figure: impl Fn(&Usage) -> Option<String>) -> String {
     worker.usage.as_ref().and_then(figure).unwrap_or_else(|| "-".into())
+}
+
+/// Context switches for people: because it waited, and because its time was over.
+pub(super) fn switches(usage: &Usage) -> String {
+    format!("{}/{}", usage.voluntary_switches, usage.involuntary_switches)
 }
 
 /// Processor time for people.

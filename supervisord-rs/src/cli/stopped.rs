@@ -10,7 +10,7 @@ use std::str::FromStr;
 
 use clap::Args;
 use nix::sys::signal::Signal;
-use workers::board::monotonic_ns;
+use workers::runtime::board::monotonic_ns;
 
 use super::Exit;
 use super::place::Place;

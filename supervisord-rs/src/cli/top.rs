@@ -2,8 +2,8 @@
 
 mod columns;
 mod log;
+mod shares;
 
-use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
@@ -18,11 +18,12 @@ use supervision::FaultDomain;
 
 use self::columns::{COLUMNS, NAME_LEAST, fitting};
 use self::log::Log;
+use self::shares::Shares;
 use super::Exit;
 use super::exit::report;
 use super::harmless::harmless;
-use super::output::{has_colour, width};
-use super::status::{Mood, memory, mood, note, shown_phase};
+use super::output::{has_colour, say, width};
+use super::status::{Mood, memory, mood, note, shown_phase, switches};
 use super::table::{pack, wrap};
 use crate::config::Kind;
 use crate::control::client::{Client, ClientError};
@@ -65,7 +66,7 @@ pub(super) fn run(options: &Options, client: &Client) -> Exit {
     match result {
         Ok(()) => Exit::Done,
         Err(error) => {
-            eprintln!("supervisord-rs: {error}");
+            say(&error.to_string());
             Exit::Failed
         }
     }
@@ -75,9 +76,7 @@ pub(super) fn run(options: &Options, client: &Client) -> Exit {
 struct Top<'a> {
     client: &'a Client,
     report: StatusReport,
-    /// Processor time at the last look, by worker: what has come since is the load.
-    cpu: BTreeMap<String, (Instant, u64)>,
-    load: BTreeMap<String, f64>,
+    shares: Shares,
     state: TableState,
     /// The answer to the last order.
     message: String,
@@ -93,8 +92,7 @@ impl<'a> Top<'a> {
         let mut top = Self {
             client,
             report,
-            cpu: BTreeMap::new(),
-            load: BTreeMap::new(),
+            shares: Shares::default(),
             state: TableState::default().with_selected(0),
             message: String::new(),
             trouble: String::new(),
@@ -126,7 +124,7 @@ impl<'a> Top<'a> {
                 self.report = report;
                 self.trouble.clear();
                 self.sort();
-                self.measure();
+                self.shares.look(&self.report, Instant::now());
             }
             // It may be on its way back: a fault in a thread of it is what this product is about.
             Err(error) => self.trouble = error.to_string(),
@@ -140,22 +138,6 @@ impl<'a> Top<'a> {
             FaultDomain::Shared => (1, worker.domain.clone()),
             FaultDomain::Own => (2, String::new()),
         });
-    }
-
-    fn measure(&mut self) {
-        let now = Instant::now();
-        let mut cpu = BTreeMap::new();
-        for worker in &self.report.workers {
-            let Some(usage) = &worker.usage else { continue };
-            if let Some((then, before)) = self.cpu.get(&worker.name) {
-                let passed = now.duration_since(*then).as_secs_f64().max(0.001);
-                #[expect(clippy::cast_precision_loss, reason = "a percentage for people")]
-                let used = usage.cpu_us.saturating_sub(*before) as f64 / 1e6;
-                self.load.insert(worker.name.clone(), 100.0 * used / passed);
-            }
-            cpu.insert(worker.name.clone(), (now, usage.cpu_us));
-        }
-        self.cpu = cpu;
     }
 
     fn chosen(&self) -> Option<&WorkerStatus> {
@@ -273,26 +255,28 @@ impl<'a> Top<'a> {
             .row_highlight_style(Style::new().add_modifier(Modifier::REVERSED))
     }
 
-    fn row(&self, worker: &WorkerStatus, domain: String) -> [Cell<'static>; 11] {
+    fn row(&self, worker: &WorkerStatus, domain: String) -> [Cell<'static>; 13] {
         let usage = worker.usage.as_ref();
         let number =
             |figure: Option<u64>| figure.map_or_else(|| "-".into(), |figure| figure.to_string());
-        let load =
-            self.load.get(&worker.name).map_or_else(|| "-".into(), |load| format!("{load:.1}"));
-        let switches = usage.map(|usage| usage.voluntary_switches + usage.involuntary_switches);
+        let percent =
+            |share: Option<f64>| share.map_or_else(|| "-".into(), |share| format!("{share:.1}"));
+        let share = self.shares.of(&worker.name);
         [
             domain.into(),
             worker.name.clone().into(),
             Cell::from(shown_phase(worker).to_owned()).style(Style::new().fg(colour(worker))),
             number(worker.pid.and_then(|pid| u64::try_from(pid).ok())).into(),
-            load.into(),
+            percent(share.map(|share| share.run)).into(),
+            percent(share.and_then(|share| share.waited)).into(),
             usage
                 .and_then(|usage| usage.pss_kib.or(usage.rss_kib))
                 .map_or_else(|| "-".into(), memory)
                 .into(),
             number(usage.map(|usage| usage.threads)).into(),
             number(usage.and_then(|usage| usage.fds)).into(),
-            number(switches).into(),
+            usage.map_or_else(|| "-".into(), switches).into(),
+            number(usage.and_then(|usage| usage.last_cpu).map(u64::from)).into(),
             worker.restarts.to_string().into(),
             note(worker).into(),
         ]

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::waits::{GIVING_WAY, PAUSE};
+use crate::called::as_typed;
 use crate::control::client::{Client, ClientError};
 use crate::control::protocol::{Done, ReloadReport, WorkerStatus};
 use crate::record::words;
@@ -66,6 +67,7 @@ fn is_between_two(error: &ClientError) -> bool {
 pub(super) fn not_running(worker: &WorkerStatus) -> Option<String> {
     let name = &worker.name;
     let start = format!("`supervisord-rs start {name}` starts it");
+    let start = as_typed(&start);
     let ended = worker.ending.as_ref().map(words::how).unwrap_or_default();
     match worker.phase.as_str() {
         _ if worker.stopped => Some(format!("{name} is stopped: {start}")),

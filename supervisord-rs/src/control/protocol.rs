@@ -11,6 +11,7 @@ mod names;
 mod order;
 mod outcome;
 mod reload;
+mod resource;
 mod status;
 mod turns;
 mod usage;
@@ -28,6 +29,7 @@ pub use order::{
 };
 pub use outcome::OutcomeReport;
 pub use reload::ReloadReport;
+pub use resource::{HolderReport, MessagesReport, ResourceLoss, ResourceStatus};
 pub use status::{HealthReport, StatusReport, SupervisorStatus, WorkerStatus};
 pub use turns::{LoopReport, TurnCount};
 pub use usage::{IoLimitReport, LimitsReport, Usage};

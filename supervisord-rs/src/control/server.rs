@@ -9,19 +9,23 @@ mod query;
 mod refusal;
 mod routes;
 mod shown;
+mod spare;
 mod stream;
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::net::unix::SocketAddr;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
+use self::spare::Spare;
 use super::clients::{Client, Places};
 use super::request::{Peer, Request};
 use super::socket::{Admission, Standing};
@@ -100,14 +104,27 @@ impl Server {
 
 async fn serve(listener: UnixListener, service: Service) {
     let mut closed = service.closed.clone();
+    let (mut spare, mut is_told) = (Spare::new(), false);
     loop {
+        spare.keep(&listener);
         let turn = async {
-            match listener.accept().await {
-                Ok((stream, _)) => admit(stream, &service).await,
-                Err(error) => {
-                    // Usually EMFILE: the client stays in the backlog, and trying again at once
-                    // would spin.
-                    tracing::warn!(%error, "cannot accept a client of the control API");
+            let accepted = match listener.accept().await {
+                // At once: other threads want the place too, and this one would take it back.
+                Err(error) if spare.give_up(&error) => now(&listener).await,
+                accepted => Some(accepted),
+            };
+            match accepted {
+                Some(Ok((stream, _))) => {
+                    is_told = false;
+                    admit(stream, &service).await;
+                }
+                // The kernel looks for a place before it looks for a client.
+                None => {}
+                Some(Err(error)) => {
+                    if !std::mem::replace(&mut is_told, true) {
+                        tracing::warn!(%error, "cannot accept a client of the control API");
+                    }
+                    // The client stays in the backlog, and trying again at once would spin.
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
             }
@@ -117,6 +134,15 @@ async fn serve(listener: UnixListener, service: Service) {
             () = end(&mut closed) => return,
         }
     }
+}
+
+/// Accepts without waiting. `None`: there is no client.
+async fn now(listener: &UnixListener) -> Option<io::Result<(UnixStream, SocketAddr)>> {
+    std::future::poll_fn(|context| match listener.poll_accept(context) {
+        Poll::Ready(accepted) => Poll::Ready(Some(accepted)),
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
 }
 
 /// Until the server is to end.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{kill, raise};
 use nix::unistd::{Pid, getppid};
-use workers::board::monotonic_ns;
+use workers::runtime::board::monotonic_ns;
 
 use super::hand_over::Gate;
 use super::in_force;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use supervision::Incarnation;
 
 use crate::control::protocol::IncidentRecord;
+use crate::record::incidents::Losses;
 use crate::record::logs::Tail;
 
 /// One of them.
@@ -15,8 +16,17 @@ pub(super) struct Draft {
     pub(super) culprit: Option<Incarnation>,
     pub(super) recovered: bool,
     pub(super) tail: Tail,
+    /// What it did to what workers share; `None`: they share nothing.
+    pub(super) shared: Option<Losses>,
     /// How long the last lines are waited for.
     pub(super) until: Duration,
+}
+
+impl Draft {
+    /// Whether it is known what it did to what workers share.
+    pub(super) fn knows_losses(&self) -> bool {
+        self.shared.as_ref().is_none_or(|shared| shared.get().is_some())
+    }
 }
 
 /// All of them, oldest first.
@@ -43,8 +53,8 @@ impl Drafts {
     /// The place of the first one, at `from` or after it, whose last lines have come, or have not
     /// come in time. `now`: `None` at the very end, when none is waited for.
     pub(super) fn due_from(&self, from: usize, now: Option<Duration>) -> Option<usize> {
-        let is_due =
-            |draft: &Draft| now.is_none_or(|now| draft.until <= now) || draft.tail.get().is_some();
+        let is_complete = |draft: &Draft| draft.tail.get().is_some() && draft.knows_losses();
+        let is_due = |draft: &Draft| now.is_none_or(|now| draft.until <= now) || is_complete(draft);
         let at = self.0.get(from..)?.iter().position(is_due)?;
         Some(from + at)
     }
@@ -63,7 +73,7 @@ mod tests {
 
     fn draft(id: u64, until: Duration) -> Draft {
         let record = IncidentRecord { id, ..IncidentRecord::default() };
-        Draft { record, culprit: None, recovered: true, tail: Tail::default(), until }
+        Draft { record, culprit: None, recovered: true, tail: Tail::default(), shared: None, until }
     }
 
     #[test]

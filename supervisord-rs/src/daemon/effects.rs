@@ -3,10 +3,12 @@
 use std::time::SystemTime;
 
 use supervision::{Effect, Incarnation, Phase, Transition};
-use workers::board::monotonic_ns;
+use workers::runtime::board::monotonic_ns;
+use workers::runtime::briefing::PreviousEnding;
 
 use super::naming::{fault_domain, in_words};
 use super::{Daemon, recovery};
+use crate::control::protocol::EndingReport;
 use crate::process_table;
 use crate::record::event::What;
 use crate::record::words;
@@ -24,7 +26,10 @@ impl Daemon {
             Effect::Withdraw { incarnation } => drivers.withdraw(incarnation),
             Effect::StopLaunch { incarnation } => self.stop_launch(incarnation),
             Effect::Confirm { incarnation } => drivers.confirm(incarnation),
-            Effect::Stop { incarnation } => drivers.stop(incarnation),
+            Effect::Stop { incarnation } => {
+                let spec = &self.machine.spec().workers[incarnation.worker.index()];
+                drivers.stop(incarnation, spec.stop.timeout);
+            }
             Effect::Kill { incarnation } | Effect::Abandon { incarnation } => {
                 drivers.kill(incarnation);
             }
@@ -75,9 +80,21 @@ impl Daemon {
     fn launch(&mut self, incarnation: Incarnation) {
         let note = self.black_box.note(incarnation.worker.index());
         note.begin_launch();
+        if let Some(fault) = self.drivers.fault_at_launch(incarnation) {
+            note.set_fault_ordered(fault.code, fault.parameter, monotonic_ns());
+        }
         let take = || recovery::fingerprint(self.drivers.launch_of(incarnation.worker));
         note.set_fingerprint(self.launches.fingerprint(incarnation.worker, take));
+        self.drivers.brief(incarnation.worker, self.previous_ending(incarnation));
         self.drivers.launch(incarnation, self.is_again(incarnation));
+    }
+
+    /// How the incarnation before this one ended.
+    fn previous_ending(&self, incarnation: Incarnation) -> Option<PreviousEnding> {
+        let EndingReport { cause, message, .. } =
+            self.histories.ending(incarnation.worker)?.clone();
+        let generation = incarnation.generation.0.checked_sub(1)?;
+        Some(PreviousEnding::new(generation, cause, message))
     }
 
     /// Drops a launch that waits here or with the drivers.

@@ -6,16 +6,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use supervision::{Incarnation, Incident, Outcome, Phase};
-use workers::board::monotonic_ns;
+use workers::runtime::board::monotonic_ns;
 
 use super::Daemon;
 use super::drafts::Draft;
+use crate::called::as_typed;
 use crate::control::protocol::IncidentRecord;
 use crate::record::event::What;
 use crate::record::evidence::Evidence;
 use crate::record::incidents::Opened;
 use crate::record::logs::TAIL_TIMEOUT;
-use crate::record::sentence::open_sentence;
+use crate::record::sentence::{open_sentence, sentence};
 use crate::record::words;
 
 impl Daemon {
@@ -29,8 +30,12 @@ impl Daemon {
                 evidence.insert(incarnation, found);
             }
         }
-        let mut opened = Opened::new(incident, &evidence, now);
+        let outsider = drivers.take_outsider(incident.domain, incident.culprit);
+        let mut opened = Opened::new(incident, &evidence, outsider, now);
         opened.tail = incident.culprit.and_then(|culprit| drivers.tail(culprit.worker));
+        let lost = incident.lost.iter().map(|loss| loss.incarnation.worker);
+        let ended = lost.chain(incident.culprit.map(|culprit| culprit.worker));
+        opened.shared = drivers.release_shared(ended, incident.domain == supervision::DomainId(0));
         if incident.supervisor_died {
             // The guardian saw it; its delay before the next start is not part of the detection.
             // The death itself is not the moment of the fault: a supervisor that hung was ended.
@@ -62,7 +67,9 @@ impl Daemon {
         let mut record = self.incidents.open_record(incident, is_live);
         // The culprit; where it is unknown, the first lost worker.
         let missed = incident.lost.iter().find(|loss| loss.outcome == Outcome::Pending);
-        let who = incident.culprit.or(missed.map(|loss| loss.incarnation));
+        let is_lost = |who: &Incarnation| incident.lost.iter().any(|loss| loss.incarnation == *who);
+        let culprit = incident.culprit.filter(is_lost);
+        let who = culprit.or(missed.map(|loss| loss.incarnation));
         let view = who.and_then(|who| self.machine.worker(who.worker));
         let now = self.now();
         let retry = view.as_ref().and_then(|view| view.retry_at);
@@ -77,7 +84,8 @@ impl Daemon {
             (Phase::Idle, None) => "starts again".to_owned(),
             (Phase::Quarantined, None) => {
                 let name = who.map(|who| self.names.worker(who.worker)).unwrap_or_default();
-                format!("now quarantined: `supervisord-rs start {name}` starts it")
+                let text = format!("now quarantined: `supervisord-rs start {name}` starts it");
+                as_typed(&text).into_owned()
             }
             (phase, None) => format!("now {}", words::phase(phase)),
         });
@@ -86,6 +94,7 @@ impl Daemon {
     }
 
     pub(super) fn on_incident_closed(&mut self, incident: &Incident) {
+        self.resume_incident(incident);
         let drivers = &self.drivers;
         let now = self.now();
         let machine = &self.machine;
@@ -106,7 +115,7 @@ impl Daemon {
             return;
         }
         let is_live = |incarnation| drivers.is_live(incarnation);
-        let (record, tail) = self.incidents.settle(incident, is_live, is_stalled);
+        let (record, tail, shared) = self.incidents.settle(incident, is_live, is_stalled);
         let recovered =
             incident.lost.iter().all(|loss| matches!(loss.outcome, Outcome::Recovered { .. }));
         let until = now.saturating_add(TAIL_TIMEOUT);
@@ -115,13 +124,15 @@ impl Daemon {
             culprit: incident.culprit,
             recovered,
             tail: tail.unwrap_or_default(),
+            shared,
             until,
         };
         // What concerns the supervisor's own threads is written at once: the next fault in one is
         // its end.
-        let waits = draft.tail.get().is_none()
-            && incident.domain != supervision::DomainId(0)
-            && incident.culprit.is_some_and(|culprit| self.drivers.has_output(culprit.worker));
+        let has_output =
+            incident.culprit.is_some_and(|culprit| self.drivers.has_output(culprit.worker));
+        let waits = incident.domain != supervision::DomainId(0)
+            && (draft.tail.get().is_none() && has_output || !draft.knows_losses());
         if waits {
             self.drafts.add(draft);
         } else {
@@ -146,8 +157,12 @@ impl Daemon {
     }
 
     fn write_incident(&mut self, draft: Draft) {
-        let Draft { mut record, culprit, recovered, tail, .. } = draft;
+        let Draft { mut record, culprit, recovered, tail, shared, .. } = draft;
         record.last_output = tail.get().cloned().unwrap_or_default();
+        if let Some(losses) = shared.as_ref().and_then(|shared| shared.get()) {
+            record.resources.clone_from(losses);
+            record.sentence = sentence(&record);
+        }
         self.emit(culprit, What::IncidentSettled { record: &Arc::new(record), recovered });
     }
 }

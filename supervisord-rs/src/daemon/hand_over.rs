@@ -28,6 +28,7 @@ mod successor;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Daemon, OWN};
@@ -149,7 +150,8 @@ impl Daemon {
     }
 
     fn check(&self, order: Order) {
-        let file = self.settings.source.file.clone();
+        let source = Arc::clone(&self.settings.source);
+        let file = source.file.clone();
         let argv =
             [OsString::from("supervisord-rs"), "check".into(), file.clone().into_os_string()];
         let is_reload = order.is_reload();
@@ -166,7 +168,7 @@ impl Daemon {
             };
             let not_taken = |why: String| refused(format!("{binary} cannot take over: {why}"));
             let result = match checked {
-                Ok(()) => check::read(file, registry, &mut limit).await,
+                Ok(()) => check::read(source, registry, &mut limit).await,
                 Err(why) => Err(not_taken(why)),
             };
             // Another binary may like what we do not.

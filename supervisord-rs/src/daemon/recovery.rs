@@ -5,19 +5,20 @@ use std::num::NonZeroU64;
 use std::time::{Duration, SystemTime};
 
 use supervision::{
-    Command, Event, Fate, Incarnation, IncidentId, Phase, Recovered, RecoveredDeath,
-    RecoveredWorker, WorkerId,
+    Command, Culprit, Event, Fate, Incarnation, Incident, IncidentId, Phase, Recovered,
+    RecoveredDeath, RecoveredWorker, WorkerId,
 };
-use workers::board::monotonic_ns;
+use workers::runtime::board::monotonic_ns;
 
 use super::Daemon;
 use super::naming::every;
 use super::turn::lapse;
-use crate::config::{Launch, Scale, Settings};
+use crate::config::{Launch, Program, Scale, Settings, kinds};
 use crate::isolation::contract::means::adopting::{Adopted, Past};
+use crate::record::culprit::{Outsider, Removed};
 use crate::record::event::What;
 use crate::record::evidence::Evidence;
-use crate::record::post_mortem::{PastWorker, PostMortem};
+use crate::record::post_mortem::{PastCulprit, PastWorker, PostMortem};
 use crate::record::words;
 use crate::service_manager;
 use crate::stable_hash::stable_hash;
@@ -59,12 +60,13 @@ pub(super) fn inherit(
     past: &Past<'_>,
     Adopted { fates, born }: &Adopted,
     last_recorded: Option<u64>,
-) -> (Recovered, Vec<(Incarnation, Evidence)>) {
+) -> (Recovered, Vec<(Incarnation, Evidence)>, Option<Outsider>) {
     let seen_at = monotonic_ns();
     let now = Duration::from_nanos(seen_at);
     let Some(story) = story else {
         let last_incident = last_recorded.map(IncidentId);
-        return (Recovered { now, last_incident, ..Recovered::default() }, Vec::new());
+        let recovered = Recovered { now, last_incident, ..Recovered::default() };
+        return (recovered, Vec::new(), None);
     };
     let incarnation = |worker: WorkerId, past: &PastWorker| Incarnation {
         worker,
@@ -85,12 +87,14 @@ pub(super) fn inherit(
         .chain(NonZeroU64::new(story.last_incident).map(NonZeroU64::get))
         .max();
     let id_of = |name: &str| past.iter().find(|(_, past)| past.name == name).map(|(id, _)| *id);
-    let culprit = story.culprit(seen).and_then(|past| Some(incarnation(id_of(&past.name)?, past)));
+    let found = story.culprit(seen);
+    let (culprit, outsider) = blame(found, id_of, seen_at);
     let death = (!story.is_clean && !story.gave_way).then(|| RecoveredDeath {
         culprit,
         ending: story.ending(seen),
-        injected: story.culprit(seen).and_then(PastWorker::fault_ordered),
+        injected: found.filter(|it| !it.is_past).and_then(|it| it.worker.fault_ordered()),
     });
+    let outsider = outsider.filter(|_| death.is_some());
     let evidence = past
         .iter()
         .filter(|(worker, _)| fates.get(worker) == Some(&Fate::Lost))
@@ -105,7 +109,30 @@ pub(super) fn inherit(
     let workers = workers.collect();
     let stale_events = if story.is_clean { 0 } else { story.stale_events() };
     let inherited = Recovered { now, unheard, workers, death, last_incident, stale_events };
-    (inherited, evidence)
+    (inherited, evidence, outsider)
+}
+
+/// Whose doing the death of the predecessor was: a run of a worker that is configured, or of one
+/// that is not any more.
+fn blame(
+    found: Option<PastCulprit<'_>>,
+    id_of: impl Fn(&str) -> Option<WorkerId>,
+    seen_at: u64,
+) -> (Culprit, Option<Outsider>) {
+    let Some(found) = found else { return (Culprit::Unknown, None) };
+    let Some(worker) = id_of(&found.worker.name) else {
+        let removed = Removed {
+            name: found.worker.name.clone(),
+            generation: found.generation.0,
+            isolation: kinds::THREAD.capabilities.label,
+            is_past: found.is_past,
+            evidence: found.evidence(seen_at),
+        };
+        return (Culprit::Outsider, Some(Outsider::Removed(Box::new(removed))));
+    };
+    let run = Incarnation { worker, generation: found.generation };
+    let past = || Outsider::Past(run, Box::new(found.evidence(seen_at)));
+    (Culprit::Run(run), found.is_past.then(past))
 }
 
 /// How a worker goes on, by its checkpoint and by what the supervisor is started for. `is_raised`:
@@ -165,6 +192,9 @@ pub(super) fn fingerprint(launch: &Launch) -> u64 {
     let mut launch = Launch { remembers_stop: false, group: String::new(), ..launch.clone() };
     launch.logs.line.whole = false;
     launch.reload_signal = None;
+    if let Program::Worker { .. } = launch.program {
+        launch.watchdog = None;
+    }
     launch.start_before = None;
     stable_hash(format!("{launch:?}").bytes())
 }
@@ -230,21 +260,28 @@ impl Daemon {
     /// Goes on with what the predecessor had opened and not settled, with what is known of its end,
     /// and the last lines, where no other incarnation has written since.
     fn resume_incidents(&mut self) {
-        for incident in self.machine.open_incidents() {
-            let account = |who: Incarnation| self.black_box.account(who.worker.index());
-            let known = incident.culprit.and_then(|culprit| account(culprit).read(incident.ending));
-            let is_last = |who: &Incarnation| {
-                let view = self.machine.worker(who.worker);
-                view.is_some_and(|view| view.generation == who.generation)
-            };
-            let tail =
-                incident.culprit.filter(is_last).and_then(|who| self.drivers.tail(who.worker));
-            let work = incident.begins_with().and_then(|who| {
-                let (id, work) = self.black_box.note(who.worker.index()).incident_work()?;
-                (id == incident.id.0).then_some(work)
-            });
-            self.incidents.resume(incident, known, work, tail);
+        let open: Vec<Incident> = self.machine.open_incidents().cloned().collect();
+        open.iter().for_each(|incident| self.resume_incident(incident));
+    }
+
+    /// The same for one of them, if nothing is known of it yet: one that the death of its
+    /// supervisor has settled is open no more.
+    pub(super) fn resume_incident(&mut self, incident: &Incident) {
+        if self.incidents.opened(incident.id).is_some() {
+            return;
         }
+        let account = |who: Incarnation| self.black_box.account(who.worker.index());
+        let known = incident.culprit.and_then(|culprit| account(culprit).read(incident.ending));
+        let is_last = |who: &Incarnation| {
+            let view = self.machine.worker(who.worker);
+            view.is_some_and(|view| view.generation == who.generation)
+        };
+        let tail = incident.culprit.filter(is_last).and_then(|who| self.drivers.tail(who.worker));
+        let work = incident.begins_with().and_then(|who| {
+            let (id, work) = self.black_box.note(who.worker.index()).incident_work()?;
+            (id == incident.id.0).then_some(work)
+        });
+        self.incidents.resume(incident, known, work, tail);
     }
 
     /// Goes on with those who were taken over as if they had been ours from the beginning.

@@ -37,9 +37,16 @@ impl Daemon {
                 turns: self.turns.report(),
                 usage: None,
                 instances: view.scales(),
-                abandoned_threads: workers.iter().map(|worker| worker.abandoned).sum(),
+                changed_signals: drivers.changed_signals(),
+                stray_processes: drivers.stray_processes(),
+                abandoned_threads: workers
+                    .iter()
+                    .map(|worker| worker.abandoned)
+                    .chain([drivers.stray_threads()])
+                    .sum(),
             },
             workers,
+            resources: view.resources(),
         }
     }
 }
@@ -69,6 +76,7 @@ impl View<'_> {
             restarts: view.restarts,
             progress: reading.as_ref().map(|reading| reading.progress),
             in_flight: pid.and(reading.as_ref().map(|reading| reading.in_flight)),
+            failed: reading.as_ref().map(|reading| reading.failed).filter(|&failed| failed > 0),
             since: crate::record::wall_time::wall(self.histories.since(id)),
             retry_in_ms: view
                 .retry_at
@@ -86,7 +94,7 @@ impl View<'_> {
             ok: is_ok(&view, has_succeeded),
             ending: self.histories.ending(id).cloned(),
             last_incident: view.last_incident.map(|id| id.0),
-            abandoned: view.abandoned,
+            abandoned: drivers.left_behind(id).unwrap_or(view.abandoned),
             base: launch.base.clone(),
             group: launch.group.clone(),
             paused: view.paused,
@@ -99,6 +107,7 @@ impl View<'_> {
             main_pid: drivers.main_pid(id),
             lost_output: drivers.lost_output(id),
             remains: self.remains(id, view.phase),
+            changed_signals: drivers.changed_signals_of(id),
             usage: None,
             limits: self.limits(id),
             stdout: launch.logs.stdout.to_string(),
@@ -132,7 +141,7 @@ impl View<'_> {
     /// What its cgroup may use, and where the kernel counts what it does use.
     fn limits(&self, id: WorkerId) -> Option<LimitsReport> {
         let limits = self.drivers.limits_of(id).filter(|limits| !limits.is_empty())?;
-        let CgroupLimits { memory, memory_high, cpu, pids, io } = limits;
+        let CgroupLimits { memory, memory_high, cpu, cpu_weight, pids, io } = limits;
         let io = io.iter().map(|limit| IoLimitReport {
             device: limit.device.display().to_string(),
             read_bytes: limit.read_bytes,
@@ -144,6 +153,7 @@ impl View<'_> {
             memory: *memory,
             memory_high: *memory_high,
             cpu_percent: *cpu,
+            cpu_weight: *cpu_weight,
             pids: *pids,
             io: io.collect(),
             memory_current: None,

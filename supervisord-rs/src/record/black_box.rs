@@ -38,8 +38,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use workers::board::{SIZE, monotonic_ns};
-use workers::mapping::Mapping;
+use workers::runtime::board::{SIZE, monotonic_ns};
+use workers::runtime::mapping::Mapping;
 
 pub use account::Account;
 pub(super) use account::{in_page, page_of};

@@ -109,8 +109,11 @@ impl Words {
             abandoned: u32::try_from(word(5) >> 32).ok()?,
             last_ending: read_ending(word(6), word(7)),
             last_incident: Some(IncidentId(word(8))).filter(|id| id.0 != 0),
-            injected: (code != 0)
-                .then(|| FaultId { code: u32::try_from(code).unwrap_or(0), parameter: word(10) }),
+            injected: (code != 0).then(|| FaultId {
+                code: u32::try_from(code).unwrap_or(0),
+                parameter: word(10),
+                at_launch: false,
+            }),
             failures: failures(FIXED),
             injections: injections.collect(),
             group_failures: failures(GROUP),
@@ -182,7 +185,7 @@ mod tests {
                 cause: Cause::Segfault,
             }),
             last_incident: Some(IncidentId(4)),
-            injected: Some(FaultId { code: 3, parameter: 9 }),
+            injected: Some(FaultId { code: 3, parameter: 9, at_launch: false }),
             injections: (0..INJECTIONS as u64)
                 .map(|position| InjectionMemo { draws: position, times: 1, due: Some(seconds(5)) })
                 .collect(),
@@ -202,7 +205,7 @@ mod tests {
                 },
                 is_culprit: true,
                 supervisor_died: true,
-                injected: Some(FaultId { code: 3, parameter: 9 }),
+                injected: Some(FaultId { code: 3, parameter: 9, at_launch: false }),
             }],
         };
         let words = words();

@@ -1,5 +1,5 @@
-//! What happened, emitted once. Whoever has to know of it is an [`Observer`]: the stream of events,
-//! the supervisor's own log, hooks, records. None of them knows another.
+//! What happened, emitted once. All that have to know of it are [`Observer`]s: the stream of
+//! events, the supervisor's own log, hooks, records. None of them knows another.
 //!
 //! An event borrows what it tells of: it costs no memory, and an observer that has no audience
 //! makes no text and no JSON of it. The JSON that readers get: `published`.

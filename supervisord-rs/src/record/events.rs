@@ -4,7 +4,7 @@
 use std::time::SystemTime;
 
 use tokio::sync::broadcast;
-use workers::board::monotonic_ns;
+use workers::runtime::board::monotonic_ns;
 
 use super::event::{Event, Observer};
 use super::wall_time::wall;

@@ -4,9 +4,9 @@
 //! that the crash handler or the panic hook left on the board, and the breadcrumb of the operation
 //! begun (there even after SIGKILL).
 
-use nix::libc::{SI_USER, SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGKILL, SIGSEGV, SIGSTOP};
+use nix::libc::{SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGKILL, SIGSEGV};
 use supervision::{Cause, Ending, Status};
-use workers::board::{LastWords, Reading, State};
+use workers::runtime::board::{LastWords, Reading, State};
 
 /// What is known of an incarnation that has just ended, kept until its incident is written.
 #[derive(Clone, Debug, Default)]
@@ -172,95 +172,14 @@ fn of_signal(signal: i32) -> Cause {
     }
 }
 
-/// One of a domain that has died.
-#[derive(Clone, Copy, Debug)]
-pub struct Suspect<'a, T> {
-    /// Who.
-    pub who: T,
-    /// Its board.
-    pub reading: Option<&'a Reading>,
-    /// The signal that was ordered for it, and that strikes all of the process.
-    pub struck_by: Option<i32>,
-}
-
-/// Whose doing the death of a domain was: the one that fell over its own feet and said so; else the
-/// one for which a signal was ordered that ends a process so, whichever thread the kernel gave it
-/// to; else another that left last words; else one that had begun a fault.
-#[must_use]
-pub fn culprit<'a, T: Copy + 'a>(
-    members: impl Iterator<Item = Suspect<'a, T>> + Clone,
-    status: Status,
-) -> Option<T> {
-    let read = || members.clone().filter_map(|one| Some((one.who, one.reading?)));
-    let spoke = |(_, reading): &(T, &Reading)| reading.last_words != LastWords::None;
-    let is_own = |(_, reading): &(T, &Reading)| {
-        reading.last_words != LastWords::Signal || reading.code != SI_USER
-    };
-    let struck = || {
-        let mut all = members.clone();
-        all.find(|one| one.struck_by.is_some_and(|signal| explains(signal, status)))
-    };
-    read()
-        .find(|one| spoke(one) && is_own(one))
-        .map(|(who, _)| who)
-        .or_else(|| struck().map(|one| one.who))
-        .or_else(|| read().find(spoke).map(|(who, _)| who))
-        .or_else(|| read().find(|(_, reading)| reading.fault_at.is_some()).map(|(who, _)| who))
-}
-
-/// Whether a process that got this signal ends so: one that was stopped is killed for its silence.
-fn explains(signal: i32, status: Status) -> bool {
-    match status {
-        Status::Signaled { signal: ended_by, .. } => {
-            ended_by == signal || (signal == SIGSTOP && ended_by == SIGKILL)
-        }
-        Status::Exited(_)
-        | Status::Returned
-        | Status::Failed
-        | Status::Panicked
-        | Status::Abandoned
-        | Status::NotLaunched(_)
-        | Status::Unknown => false,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use workers::mapping::Mapping;
+    use workers::runtime::mapping::Mapping;
 
     use super::*;
 
     fn killed_by(signal: i32) -> Ending {
         of_command(Status::Signaled { signal, core_dumped: false })
-    }
-
-    #[test]
-    fn a_signal_that_was_ordered_is_the_doing_of_the_one_it_was_ordered_for() {
-        let board = Mapping::sealed("b").expect("memory");
-        board.board().begin("b", 1);
-        let board = board.board().read().expect("it has begun");
-        let spoke = |code| Reading {
-            last_words: LastWords::Signal,
-            signal: SIGSEGV,
-            code,
-            ..board.clone()
-        };
-        let (by_kernel, by_person) = (spoke(1), spoke(SI_USER));
-        let signaled = |signal| Status::Signaled { signal, core_dumped: false };
-        let who = |a: Option<&Reading>, struck_by, status| {
-            let all = [
-                Suspect { who: 'a', reading: a, struck_by: None },
-                Suspect { who: 'b', reading: Some(&board), struck_by },
-            ];
-            culprit(all.into_iter(), status)
-        };
-        assert_eq!(who(None, Some(SIGKILL), signaled(SIGKILL)), Some('b'));
-        assert_eq!(who(None, Some(SIGSTOP), signaled(SIGKILL)), Some('b'));
-        assert_eq!(who(None, Some(SIGSEGV), signaled(SIGKILL)), None, "another ended it");
-        // The kernel gives a signal for a process to any of its threads.
-        assert_eq!(who(Some(&by_person), Some(SIGSEGV), signaled(SIGSEGV)), Some('b'));
-        assert_eq!(who(Some(&by_person), None, signaled(SIGSEGV)), Some('a'));
-        assert_eq!(who(Some(&by_kernel), Some(SIGSEGV), signaled(SIGSEGV)), Some('a'));
     }
 
     #[test]

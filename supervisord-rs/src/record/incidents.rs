@@ -5,19 +5,26 @@
 //! expected.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use supervision::{Incarnation, Incident, IncidentId, Outcome, WorkerId};
-use workers::board::monotonic_ns;
 use workers::fault::Fault;
+use workers::runtime::board::monotonic_ns;
 
+use super::culprit::{Outsider, Removed};
 use super::evidence::Evidence;
 use super::logs::Tail;
 use super::sentence::sentence;
 use super::wall_time::wall;
 use super::words;
 use crate::config::Launch;
-use crate::control::protocol::{EndingReport, FaultReport, IncidentRecord, WorkReport};
+use crate::control::protocol::{
+    EndingReport, FaultReport, IncidentRecord, ResourceLoss, WorkReport,
+};
+
+/// What a death did to what workers share, as soon as it is known.
+pub type Losses = Arc<OnceLock<Vec<ResourceLoss>>>;
 
 /// Names that records use.
 #[derive(Clone, Debug)]
@@ -64,17 +71,31 @@ pub struct Opened {
     pub work: WorkReport,
     /// How it ended, in words.
     pub ending: EndingReport,
+    /// Whether the run that did it was over, and had left a thread behind.
+    pub is_past: bool,
+    /// Who did it, if that one is not configured any more.
+    pub removed: Option<Box<Removed>>,
     /// The last lines of the culprit, as soon as they have been taken.
     pub tail: Option<Tail>,
+    /// What those lost had of what workers share, as soon as it is known.
+    pub shared: Option<Losses>,
 }
 
 impl Opened {
-    /// Joins what is known of everyone lost.
+    /// Joins what is known of everyone lost. `outsider`: who did it, if none of those.
     #[must_use]
-    pub fn new(incident: &Incident, evidence: &BTreeMap<Incarnation, Evidence>, now: u64) -> Self {
-        let culprit = incident.culprit.and_then(|culprit| evidence.get(&culprit));
-        let lost = incident.lost.iter().map(|loss| loss.incarnation);
-        let concerned: BTreeSet<Incarnation> = lost.chain(incident.culprit).collect();
+    pub fn new(
+        incident: &Incident,
+        evidence: &BTreeMap<Incarnation, Evidence>,
+        outsider: Option<Outsider>,
+        now: u64,
+    ) -> Self {
+        let culprit = match &outsider {
+            None => incident.culprit.and_then(|culprit| evidence.get(&culprit)),
+            Some(outsider) => outsider.evidence(),
+        };
+        let concerned: BTreeSet<Incarnation> =
+            incident.lost.iter().map(|loss| loss.incarnation).collect();
         let work_of = |one| evidence.get(one).and_then(Evidence::work);
         // Where that of one is not known, the sum is not.
         let work = concerned.iter().map(work_of).try_fold((0_u64, 0_u64), |(done, begun), one| {
@@ -89,9 +110,18 @@ impl Opened {
             ending: words::ending(
                 incident.ending,
                 culprit.and_then(|evidence| evidence.reading.as_ref()),
-                culprit.and_then(|evidence| evidence.message.as_deref()),
+                match &outsider {
+                    None => culprit.and_then(|evidence| evidence.message.as_deref()),
+                    Some(outsider) => outsider.message(),
+                },
             ),
+            is_past: outsider.as_ref().is_some_and(Outsider::is_past),
+            removed: match outsider {
+                Some(Outsider::Removed(removed)) => Some(removed),
+                Some(Outsider::Past(..) | Outsider::Stopper) | None => None,
+            },
             tail: None,
+            shared: None,
         }
     }
 }
@@ -103,7 +133,7 @@ impl Opened {
         let seen_at = u64::try_from(incident.opened.as_nanos()).unwrap_or(u64::MAX);
         let wall = SystemTime::now();
         let at = wall.checked_sub(now.saturating_sub(incident.opened)).unwrap_or(wall);
-        Self { at, ..Self::new(incident, &BTreeMap::new(), seen_at) }
+        Self { at, ..Self::new(incident, &BTreeMap::new(), None, seen_at) }
     }
 }
 
@@ -154,11 +184,11 @@ impl Incidents {
         incident: &Incident,
         is_live: impl Fn(Incarnation) -> bool,
         is_stalled: impl Fn(Incarnation) -> bool,
-    ) -> (IncidentRecord, Option<Tail>) {
+    ) -> (IncidentRecord, Option<Tail>, Option<Losses>) {
         let nanos = |at: Duration| u64::try_from(at.as_nanos()).unwrap_or(u64::MAX);
         let mut opened =
             self.open.remove(&incident.id).unwrap_or_else(|| Opened::by_predecessor(incident));
-        let tail = opened.tail.take();
+        let (tail, shared) = (opened.tail.take(), opened.shared.take());
         let mut record = self.draft(incident, &opened, is_live);
         let recovered =
             incident.lost.iter().all(|loss| matches!(loss.outcome, Outcome::Recovered { .. }));
@@ -181,7 +211,7 @@ impl Incidents {
             .filter(|one| survived.contains(self.names.worker(one.worker)) && is_stalled(**one));
         record.stalled = stalled.map(|one| self.names.worker(one.worker).to_owned()).collect();
         record.sentence = sentence(&record);
-        (record, tail)
+        (record, tail, shared)
     }
 
     /// One that is open, as far as it is known. Without its sentence.
@@ -212,13 +242,22 @@ impl Incidents {
         let survivors = incident.running.iter().copied();
         let survivors = survivors.filter(|one| !is_lost(one) && is_live(*one));
         let lost = incident.lost.iter();
+        let removed = opened.removed.as_ref();
         let isolation = |culprit: Incarnation| self.names.workers[culprit.worker.index()].isolation;
         IncidentRecord {
             id: incident.id.0,
             at: wall(opened.at),
-            worker: incident.culprit.map(name),
-            generation: incident.culprit.map(|culprit| culprit.generation.0),
-            isolation: incident.culprit.map(isolation).map(str::to_owned),
+            worker: incident.culprit.map(name).or_else(|| Some(removed?.name.clone())),
+            generation: incident
+                .culprit
+                .map(|culprit| culprit.generation.0)
+                .or_else(|| Some(removed?.generation)),
+            isolation: incident
+                .culprit
+                .map(isolation)
+                .or_else(|| Some(removed?.isolation))
+                .map(str::to_owned),
+            left_behind: opened.is_past,
             domain: self.names.domains[incident.domain.index()].clone(),
             fault: fault(incident),
             ending: opened.ending.clone(),
@@ -235,6 +274,11 @@ impl Incidents {
                 .filter(|struck| *struck <= opened.seen_at)
                 .map(|struck| opened.seen_at.saturating_sub(struck) / 1000),
             work: opened.work.clone(),
+            resources: opened
+                .shared
+                .as_ref()
+                .and_then(|shared| shared.get().cloned())
+                .unwrap_or_default(),
             leftovers: leftovers(incident),
             count: incident.count,
             ..IncidentRecord::default()

@@ -5,6 +5,7 @@ use supervision::Phase;
 
 use super::event::{Event, Observer, What, Who};
 use super::words;
+use crate::called::as_typed;
 use crate::control::protocol::IncidentRecord;
 
 /// Writes the lines.
@@ -120,7 +121,10 @@ fn phase(who: Option<Who<'_>>, from: Phase, to: Phase, fault_domain: &str, has_s
             fault_domain,
             from,
             to,
-            "{worker} {verb} {state}; `supervisord-rs start {worker}` starts it again"
+            "{}",
+            as_typed(&format!(
+                "{worker} {verb} {state}; `supervisord-rs start {worker}` starts it again"
+            ))
         );
     } else {
         tracing::info!(

@@ -2,6 +2,7 @@
 
 pub mod black_box;
 mod checkpoint;
+pub mod culprit;
 pub mod echo;
 pub mod event;
 pub mod events;
@@ -21,3 +22,4 @@ pub mod sentence;
 pub mod settled;
 pub mod wall_time;
 pub mod words;
+pub mod worker_events;

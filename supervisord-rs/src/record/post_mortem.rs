@@ -13,15 +13,16 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use supervision::{Cause, Ending, Status};
-use workers::board::{SIZE, monotonic_ns};
+use workers::runtime::board::{SIZE, monotonic_ns};
 
 use super::black_box::{
     Account, Count, Counts, FILE, Header, MAGIC, PastCarried, binary, boot, in_page, page_of,
 };
-use super::evidence::{self, Suspect};
+use super::culprit::{self, Suspect};
+use super::evidence;
 use crate::append;
 use crate::service_manager;
-pub use past_worker::PastWorker;
+pub use past_worker::{PastCulprit, PastWorker};
 
 /// What is known of a dead supervisor.
 #[derive(Debug)]
@@ -203,16 +204,21 @@ impl PostMortem {
 
     /// Whose doing it was, as in any domain.
     #[must_use]
-    pub fn culprit(&self, seen: Option<service_manager::Predecessor>) -> Option<&PastWorker> {
-        let threads = self.workers.iter().filter(|worker| worker.was_running());
+    pub fn culprit(&self, seen: Option<service_manager::Predecessor>) -> Option<PastCulprit<'_>> {
+        let status = self.status(seen);
         // A worker with a process of its own cannot end the supervisor.
-        let threads = threads.filter(|worker| worker.reading.is_some());
-        let suspects = threads.map(|worker| Suspect {
-            who: worker,
-            reading: worker.reading.as_ref(),
+        let threads = || self.workers.iter().filter(|worker| worker.reading.is_some());
+        let running = threads().filter(|worker| worker.was_running()).map(|worker| Suspect {
+            who: PastCulprit::running(worker),
+            reading: worker.own_reading(),
             struck_by: worker.signal_ordered(),
         });
-        evidence::culprit(suspects, self.status(seen))
+        let past = threads().filter_map(|worker| {
+            let reading = worker.words_of_past().filter(|it| culprit::leads_to(it, status))?;
+            let who = PastCulprit::past(worker, reading);
+            Some(Suspect { who, reading: Some(reading), struck_by: None })
+        });
+        culprit::culprit(running.chain(past), status)
     }
 
     /// What the guardian saw, else what the last words say.
@@ -234,7 +240,7 @@ impl PostMortem {
     #[must_use]
     pub fn ending(&self, seen: Option<service_manager::Predecessor>) -> Ending {
         let status = self.status(seen);
-        let reading = self.culprit(seen).and_then(|culprit| culprit.reading.as_ref());
+        let reading = self.culprit(seen).and_then(|culprit| culprit.worker.reading.as_ref());
         match status {
             Status::Unknown if reading.is_none() => Ending { status, cause: Cause::Unknown },
             Status::Exited(_)
@@ -271,7 +277,7 @@ mod tests {
     use std::time::Duration;
 
     use supervision::{Checkpoint, Generation, Phase};
-    use workers::board::LastWords;
+    use workers::runtime::board::LastWords;
 
     use super::*;
 
@@ -330,10 +336,9 @@ mod tests {
         assert!(!story.is_clean);
         assert_eq!((story.pid, story.last_incident), (std::process::id() as i32, 5));
         let culprit = story.culprit(None).unwrap();
-        assert_eq!(
-            (culprit.name.as_str(), culprit.checkpoint.generation.0, culprit.progress),
-            ("b", 7, 41)
-        );
+        assert_eq!((culprit.generation, culprit.is_past), (Generation(7), false));
+        let culprit = culprit.worker;
+        assert_eq!((culprit.name.as_str(), culprit.progress), ("b", 41));
         assert_eq!(culprit.checkpoint.failures, [1, 2, 3].map(Duration::from_nanos));
         assert_eq!(culprit.process, Some((ProcessMark { pid: 42, start_time: 5 }, None)));
         assert_eq!(story.ending(None).cause, Cause::Segfault);
@@ -355,7 +360,7 @@ mod tests {
         let phases: Vec<Phase> =
             story.workers.iter().map(|worker| worker.checkpoint.phase).collect();
         assert_eq!(phases, [Phase::Starting, Phase::Launching]);
-        assert_eq!(story.culprit(None).map(|culprit| culprit.name.as_str()), Some("ran"));
+        assert_eq!(story.culprit(None).map(|culprit| culprit.worker.name.as_str()), Some("ran"));
     }
 
     #[test]
@@ -414,7 +419,8 @@ mod tests {
             if let Ok(Some(story)) = PostMortem::parse(&bad, Path::new("x")) {
                 let now = monotonic_ns();
                 assert!(story.died_at.is_none_or(|at| at <= now));
-                let _ = (story.culprit(None).map(|culprit| &culprit.name), story.ending(None));
+                let _ =
+                    (story.culprit(None).map(|culprit| &culprit.worker.name), story.ending(None));
             }
         }
     }

@@ -6,7 +6,7 @@ use supervision::FaultDomain;
 
 use super::words;
 use crate::config::{Kind, kinds};
-use crate::control::protocol::IncidentRecord;
+use crate::control::protocol::{IncidentRecord, ResourceLoss};
 
 /// One that is settled.
 #[must_use]
@@ -31,10 +31,12 @@ pub fn sentence(record: &IncidentRecord) -> String {
     }
     match record.work.in_flight_lost {
         Some(lost) => {
-            let _ = write!(text, ", {lost} units of work lost");
+            let units = if lost == 1 { "unit" } else { "units" };
+            let _ = write!(text, ", {lost} {units} of work lost");
         }
         None => text.push_str(", units of work lost: unknown"),
     }
+    text.push_str(&resources(&record.resources));
     for leftover in &record.leftovers {
         let _ = write!(text, ", left behind: {leftover}");
     }
@@ -52,6 +54,38 @@ pub fn open_sentence(record: &IncidentRecord, next: Option<&str>) -> String {
     }
     text.push_str(&details(record));
     text
+}
+
+/// What became of what the dead had of what workers share.
+fn resources(losses: &[ResourceLoss]) -> String {
+    let one = |loss: &ResourceLoss| {
+        let (name, count) = (&loss.resource, loss.count);
+        let many = if count == 1 { "" } else { "s" };
+        match (loss.had.as_str(), loss.then.as_str()) {
+            ("permit", "lost") => format!("{count} permit{many} of {name} lost"),
+            ("byte", _) => format!("{count} byte{many} of {name} cut off: it is made again"),
+            ("permit", _) => format!("{count} permit{many} of {name} back"),
+            ("reader", _) => format!("{count} reader{many} of {name} gone"),
+            ("message", "lost") => format!("{count} message{many} of {name} lost"),
+            ("message", _) => format!("{count} message{many} of {name} delivered again"),
+            ("half-message", _) => format!("{count} half message{many} of {name} dropped"),
+            (had, then) => {
+                let within = if had == "lock-within-change" { " within a change" } else { "" };
+                let then = match then {
+                    "to-repair" => "the next one is told",
+                    "made-again" => "made again",
+                    other => other,
+                };
+                let held = loss.held_ms.filter(|held| *held > 0);
+                let held = held.map(|ms| format!(" for {}", words::span(ms))).unwrap_or_default();
+                format!("{name} was held{held}{within}: {then}")
+            }
+        }
+    };
+    if losses.is_empty() {
+        return String::new();
+    }
+    format!(", {}", losses.iter().map(one).collect::<Vec<_>>().join(", "))
 }
 
 fn list(names: &[String]) -> String {
@@ -72,7 +106,8 @@ fn beginning(record: &IncidentRecord, state: &str) -> String {
                 known.place.strip_prefix("a ").unwrap_or(known.place).to_owned()
             }
         };
-        text.push_str(&format!("{kind} in {who} ({place}): "));
+        let run = if record.left_behind { "an earlier run of " } else { "" };
+        text.push_str(&format!("{kind} in {run}{who} ({place}): "));
         if record.supervisor_died {
             text.push_str("the supervisor died, ");
         }

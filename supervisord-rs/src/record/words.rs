@@ -3,7 +3,7 @@
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use supervision::{Cause, Ending, LaunchFailure, Phase, Status};
-use workers::board::Reading;
+use workers::runtime::board::{Reading, Silent};
 
 use crate::config::execution::stage_name;
 use crate::control::protocol::EndingReport;
@@ -61,6 +61,12 @@ pub const fn cause(cause: Cause) -> &'static str {
 pub fn signal(number: i32) -> String {
     Signal::try_from(number)
         .map_or_else(|_| format!("signal {number}"), |signal| signal.as_str().to_owned())
+}
+
+/// Signals by name, of bits from the lowest.
+#[must_use]
+pub fn signals(bits: u32) -> Vec<String> {
+    (1..=32).filter(|number| bits & 1 << (number - 1) != 0).map(signal).collect()
 }
 
 /// `HUP`, `SIGHUP`, `sighup`, `1`.
@@ -157,8 +163,19 @@ pub fn ending(ending: Ending, reading: Option<&Reading>, message: Option<&str>) 
         errno: not_launched(ending)
             .filter(|failure| failure.errno != 0)
             .map(|failure| errno(failure.errno)),
-        message: message.map(str::to_owned),
+        message: message.map(str::to_owned).or_else(|| silent(ending, reading?)),
     }
+}
+
+/// Of one that hangs, and is watched in several places: where it does.
+fn silent(ending: Ending, reading: &Reading) -> Option<String> {
+    let text = match reading.silent.filter(|_| ending.cause == Cause::Hang)? {
+        Silent::First => "the thread that runs it gave no sign of life",
+        Silent::Other => {
+            "one of its other contexts gave no sign of life: a thread of its own, or a task"
+        }
+    };
+    Some(text.to_owned())
 }
 
 const fn not_launched(ending: Ending) -> Option<LaunchFailure> {

@@ -38,10 +38,17 @@ pub const FDSTORE: &str = "FDSTORE";
 /// `FileDescriptorStoreMax=`.
 pub const FDSTORE_OF_UNIT: &str = "SUPERVISORD_RS_FDSTORE";
 
+/// What a command shares with others, by name and descriptor: `jobs=5 gate=6`. Another process has
+/// other descriptors.
+pub const RESOURCES: &str = "SUPERVISORD_RS_RESOURCES";
+
+/// The names of POSIX of those that have one: `gate=/supervisord-rs.INSTANCE.gate`.
+pub const POSIX_NAMES: &str = "SUPERVISORD_RS_POSIX_NAMES";
+
 /// The variables that no child of the supervisor may inherit: a worker that speaks sd_notify would
 /// otherwise speak to the supervisor's own manager, and a nested supervisor would believe that it
 /// has a guardian.
-pub const NOT_FOR_CHILDREN: [&str; 19] = [
+pub const NOT_FOR_CHILDREN: [&str; 21] = [
     NOTIFY_SOCKET,
     GUARDIAN,
     PREDECESSOR,
@@ -58,6 +65,8 @@ pub const NOT_FOR_CHILDREN: [&str; 19] = [
     "LISTEN_PID",
     "LISTEN_FDS",
     "LISTEN_FDNAMES",
+    RESOURCES,
+    POSIX_NAMES,
     OPEN_FILES,
     FILE_SIZE,
     STACK,

@@ -7,7 +7,7 @@ use std::ops::{Deref, DerefMut};
 use std::os::fd::{OwnedFd, RawFd};
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
-use workers::endowment::Endowment;
+use workers::runtime::endowment::Endowment;
 
 use super::names::unescape;
 use super::table::{self, TABLE, TableError};

@@ -18,7 +18,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, SealFlag, fcntl};
 use nix::unistd::pipe2;
 use thiserror::Error;
-use workers::endowment::Named;
+use workers::runtime::endowment::Named;
 
 use super::names::{escape, unescape};
 use crate::sealed::sealed;

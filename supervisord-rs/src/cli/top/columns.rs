@@ -3,16 +3,18 @@
 use crate::columns::give_way;
 
 /// Title, width, and rank of each column: the higher, the sooner it gives way.
-pub(super) const COLUMNS: [(&str, u16, u8); 11] = [
+pub(super) const COLUMNS: [(&str, u16, u8); 13] = [
     ("DOMAIN", 12, 4),
     ("WORKER", 0, 0),
     ("PHASE", 11, 0),
     ("PID", 8, 3),
     ("CPU%", 6, 5),
+    ("WAIT%", 6, 11),
     ("MEMORY", 7, 6),
     ("THR", 4, 8),
     ("FDS", 5, 9),
-    ("SWITCHES", 9, 10),
+    ("SWITCHES", 12, 10),
+    ("PSR", 3, 12),
     ("RST", 5, 7),
     ("NOTE", NOTE_LEAST, 1),
 ];
@@ -53,8 +55,8 @@ mod tests {
             let shown: Vec<&str> = shown.into_iter().map(|index| COLUMNS[index].0).collect();
             (shown.join(" "), names)
         };
-        let all = "DOMAIN WORKER PHASE PID CPU% MEMORY THR FDS SWITCHES RST NOTE";
-        assert_eq!(titles(fitting(160, 40, 0)), (all.to_owned(), 40), "a name is whole");
+        let all = "DOMAIN WORKER PHASE PID CPU% WAIT% MEMORY THR FDS SWITCHES PSR RST NOTE";
+        assert_eq!(titles(fitting(170, 40, 0)), (all.to_owned(), 40), "a name is whole");
         let (shown, names) = titles(fitting(100, 10, 45));
         let expected = ("DOMAIN WORKER PHASE PID CPU% NOTE", 10);
         assert_eq!((shown.as_str(), names), expected, "and a note");

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::EndingReport;
+use super::{EndingReport, ResourceLoss};
 
 /// One incident: a line of `incidents.jsonl`, and `GET /v1/incidents`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -17,6 +17,9 @@ pub struct IncidentRecord {
     pub generation: Option<u64>,
     /// Its isolation.
     pub isolation: Option<String>,
+    /// Whether that run was over, and a thread did it that it had left behind.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub left_behind: bool,
     /// The fault domain.
     pub domain: String,
     /// What went wrong.
@@ -47,6 +50,9 @@ pub struct IncidentRecord {
     pub recovered_us: Option<u64>,
     /// Work lost.
     pub work: WorkReport,
+    /// What those that were lost had of what workers share, and what became of it.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub resources: Vec<ResourceLoss>,
     /// The last lines that the culprit wrote.
     #[serde(default)]
     pub last_output: Vec<String>,

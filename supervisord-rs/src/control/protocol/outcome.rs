@@ -23,6 +23,9 @@ pub struct OutcomeReport {
     /// Whether it was killed because it did not stop in time.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub killed: bool,
+    /// Whether it is a thread that was left behind because it did not stop in time.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub left_behind: bool,
     /// How the run ended that failed, succeeded or was stopped.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub ending: Option<EndingReport>,

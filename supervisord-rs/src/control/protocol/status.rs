@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{EndingReport, LimitsReport, LoopReport, Usage};
+use super::{EndingReport, LimitsReport, LoopReport, ResourceStatus, Usage};
 
 /// `GET /v1/status`
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -13,6 +13,9 @@ pub struct StatusReport {
     pub supervisor: SupervisorStatus,
     /// In the order of the configuration.
     pub workers: Vec<WorkerStatus>,
+    /// What they share, in the order of the configuration.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub resources: Vec<ResourceStatus>,
 }
 
 /// The supervisor itself.
@@ -55,8 +58,17 @@ pub struct SupervisorStatus {
     /// What the supervisor itself uses; with `?usage=true`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub usage: Option<Usage>,
-    /// Threads left behind, of all workers.
+    /// Threads left behind that have not ended yet, of all workers.
     pub abandoned_threads: u32,
+    /// Signals whose disposition in the supervisor's process a thread worker has changed; the
+    /// supervisor has put back its own.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub changed_signals: Vec<String>,
+    /// Processes that thread workers, or workers of cells, have started and that have outlived the
+    /// thread or the process that started them, so that it is not known whose they are: number,
+    /// name, cell. They end with their fault domain.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub stray_processes: Vec<String>,
     /// Workers with `instances:` by the name that these share, and how many each has.
     #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
     pub instances: BTreeMap<String, usize>,
@@ -88,6 +100,10 @@ pub struct WorkerStatus {
     pub progress: Option<u64>,
     /// Units of work begun and not done (SDK workers).
     pub in_flight: Option<u64>,
+    /// Units of work that failed or were dropped while the worker went on (SDK workers), over all
+    /// generations that share a board.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub failed: Option<u64>,
     /// Wall time of its last change of phase.
     pub since: String,
     /// Milliseconds until it is tried again (backoff, slow retry).
@@ -129,7 +145,7 @@ pub struct WorkerStatus {
     pub ending: Option<EndingReport>,
     /// Number of its last incident.
     pub last_incident: Option<u64>,
-    /// Threads of it left behind.
+    /// Threads of it that earlier runs have left behind and that have not ended yet.
     pub abandoned: u32,
     /// The entry of the configuration that it comes from: its own name, or the one that instances
     /// share.
@@ -159,6 +175,9 @@ pub struct WorkerStatus {
     /// In phase killing: what is left of it, as `PID NAME STATE`.
     #[serde(default)]
     pub remains: Vec<String>,
+    /// In a cell: the signals whose handlers a worker of it has changed, and that were put back.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub changed_signals: Vec<String>,
     /// What it uses; with `?usage=true`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub usage: Option<Usage>,

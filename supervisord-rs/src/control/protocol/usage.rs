@@ -11,6 +11,9 @@ pub struct LimitsReport {
     pub memory_high: Option<u64>,
     /// Percent of one processor (`cpu.max`).
     pub cpu_percent: Option<u32>,
+    /// Share of a processor that others want too, beside their weights (`cpu.weight`).
+    #[serde(default)]
+    pub cpu_weight: Option<u32>,
     /// Processes and threads (`pids.max`).
     pub pids: Option<u64>,
     /// Reading and writing, by block device (`io.max`).
@@ -42,8 +45,16 @@ pub struct IoLimitReport {
 /// What a worker uses, or the supervisor. A thread has only what the kernel keeps by thread.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
-    /// Processor time so far, in microseconds.
+    /// Processor time so far, in microseconds: of a process to 10 ms, and with that of threads that
+    /// have ended.
     pub cpu_us: u64,
+    /// Time so far in which it could have run and had no processor, in microseconds, of the threads
+    /// that there are; `None` where the kernel does not count it.
+    #[serde(default)]
+    pub wait_us: Option<u64>,
+    /// The processor that it was on last: of SDK code its thread, of a command its first one.
+    #[serde(default)]
+    pub last_cpu: Option<u32>,
     /// Memory with shared pages counted by share (PSS), in KiB; `None` where it may not be read.
     pub pss_kib: Option<u64>,
     /// Memory in RAM (RSS), in KiB.

@@ -1,5 +1,5 @@
-//! The body of an order: a JSON object, whose keys and values are those of the path. A refusal names
-//! the key that is wrong.
+//! The body of an order: a JSON object, whose keys and values are those of the path. A refusal
+//! names the key that is wrong.
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};

@@ -44,7 +44,7 @@ fn lost_events(lost: u64) -> EventRecord {
     EventRecord {
         seq: 0,
         at: crate::record::wall_time::wall(std::time::SystemTime::now()),
-        monotonic_us: workers::board::monotonic_ns() / 1000,
+        monotonic_us: workers::runtime::board::monotonic_ns() / 1000,
         kind: "lost".into(),
         worker: None,
         generation: None,

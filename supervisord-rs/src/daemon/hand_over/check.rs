@@ -1,13 +1,14 @@
 //! Whether a successor can go on with what the file says: by the check of its own binary, and by
 //! what runs here.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
 use tokio::sync::oneshot;
 use workers::Registry;
 
 use super::refused;
-use crate::config::{self, Diagnostics, Settings};
+use crate::config::{Diagnostics, Scale, Settings, Source};
 use crate::control::protocol::{Failure, INVALID_CONFIGURATION};
 use crate::daemon::in_force;
 use crate::daemon::view::View;
@@ -43,15 +44,16 @@ pub(super) async fn checked(
 /// # Errors
 /// Nothing came of it in time.
 pub(super) async fn read(
-    file: PathBuf,
+    source: Arc<Source>,
     registry: Registry,
     limit: &mut Limit,
 ) -> Result<Result<Box<Settings>, Box<Diagnostics>>, Failure> {
     let (sender, settings) = oneshot::channel();
     let reader = std::thread::Builder::new().name("configuration".into());
-    let name = file.display().to_string();
+    let name = source.file.display().to_string();
     let spawned = threads::spawn(reader, move || {
-        let read = config::load(&file, &registry).map(Box::new).map_err(Box::new);
+        let read = source.again().and_then(|again| again.settings(&registry, &Scale::new()));
+        let read = read.map(Box::new).map_err(Box::new);
         let _ = sender.send(read);
     });
     spawned.map_err(|error| refused(format!("no thread to read {name}: {error}")))?;
@@ -83,8 +85,8 @@ impl View<'_> {
         if !fixed.is_empty() {
             return Some(format!(
                 "{file} changes settings that a reload cannot change: {}; nothing was changed; \
-                 undo these changes, or end the supervisor and start it again (supervisord-rs \
-                 shutdown)",
+                 undo these changes, or end the supervisor and start it again (`supervisord-rs \
+                 shutdown`)",
                 fixed.join(", ")
             ));
         }
@@ -93,7 +95,7 @@ impl View<'_> {
             let names = orphaned.join(" ");
             format!(
                 "these workers are running, but {file} does not have them any more: {names}; \
-                 nothing was changed; stop them first (supervisord-rs stop {names})"
+                 nothing was changed; stop them first (`supervisord-rs stop {names}`)"
             )
         })
     }

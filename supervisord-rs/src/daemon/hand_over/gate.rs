@@ -26,7 +26,7 @@ use nix::sys::socket::{
 
 use super::{DEADLINE, PAUSE, REST};
 use tokio::io::{AsyncReadExt, Interest};
-use workers::endowment::{Named, piece};
+use workers::runtime::endowment::{Named, piece};
 
 use crate::isolation::datagram;
 use crate::process_table;
@@ -44,7 +44,7 @@ const PACKET_MAX: usize = 64 * 1024;
 const ENDED_UNPREPARED: &str = "it ended before it was prepared to take over; the log has what it \
                                 wrote, if anything. Either the file is not supervisord-rs, or it \
                                 is a release that cannot take over from this one: to change to \
-                                that release, end this supervisor (supervisord-rs shutdown), \
+                                that release, end this supervisor (`supervisord-rs shutdown`), \
                                 and start the other";
 
 /// Between two looks at a predecessor that is about to end.

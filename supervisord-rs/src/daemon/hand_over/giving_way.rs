@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use workers::endowment::{Named, PIECE_MAX};
+use workers::runtime::endowment::{Named, PIECE_MAX};
 
 use super::{DEADLINE, OWN, Order, REST, Successor, in_words};
 use crate::control::protocol::{Done, Failure};
@@ -135,7 +135,7 @@ impl Daemon {
         while self.launch_next() {}
         // What is not launched by now is the successor's to launch.
         self.drivers.withdraw_all();
-        self.drivers.stop_mortal();
+        self.drivers.stop_mortal(REST);
         self.wait_until(signals, REST, |daemon| !daemon.drivers.has_mortal()).await;
         if !self.wait_until(signals, REST, |daemon| daemon.drivers.hold_logs(Duration::ZERO)).await
         {

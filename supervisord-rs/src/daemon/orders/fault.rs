@@ -3,10 +3,10 @@
 use std::str::FromStr;
 
 use supervision::{Command, FaultId, WorkerId};
-use workers::fault::Fault;
+use workers::fault::{Blast, Fault, Moment};
 
 use super::unanswered::Pending;
-use crate::config::Program;
+use crate::config::{Program, id_of, missing_for};
 use crate::control::protocol::{Done, Failure, InjectRequest};
 use crate::control::request::{Answer, Peer};
 use crate::daemon::Daemon;
@@ -26,20 +26,19 @@ impl Daemon {
             Ok((worker, fault)) => {
                 self.log_order("inject", &format!("{} {}", request.worker, request.fault), peer);
                 let is_unnoticed = self.view().is_unnoticed(worker, fault);
-                let is_leak = Fault::from_code(fault.code) == Some(Fault::Leak);
+                let ends_nothing = Fault::from_code(fault.code).is_some_and(|fault| {
+                    fault.entry().harm.is_some() || fault.moment() != Moment::Now
+                });
                 let ignored = self.view().ignores(worker, fault);
                 let (name, fault_name) = (&request.worker, &request.fault);
                 let message = match &ignored {
                     Some(signal) => format!("{name} ignores {signal}: no incident comes of it"),
-                    None if is_unnoticed && !is_leak => format!(
+                    None if is_unnoticed && !ends_nothing => format!(
                         "{fault_name} ordered in {name}; the supervisor does not notice it, and no \
                          incident comes of it: a `heartbeat:` or a liveness probe (`health:`) would \
                          show it"
                     ),
-                    None if is_unnoticed => format!(
-                        "{fault_name} ordered in {name}; the supervisor does not notice it, and no \
-                         incident comes of it"
-                    ),
+                    None if is_unnoticed => self.view().of_silent(worker, fault, request),
                     None => format!("{fault_name} ordered in {name}"),
                 };
                 let is_silent = is_unnoticed || ignored.is_some();
@@ -70,6 +69,13 @@ impl View<'_> {
                     .join(", "),
             )));
         }
+        let uses = &self.drivers.launch_of(worker).uses;
+        if let Some(kind) = missing_for(fault.fault, uses) {
+            let (worker, fault) = (&request.worker, fault.fault.name());
+            return Err(refused(format!(
+                "{fault} strikes a {kind}, and {worker} uses none: write one in its `uses:`"
+            )));
+        }
         let capabilities = self.machine.spec().capabilities(worker);
         if fault.fault.signal().is_some() && !capabilities.has_process() {
             let worker = &request.worker;
@@ -83,7 +89,26 @@ impl View<'_> {
                 capabilities.place
             )));
         }
-        Ok((worker, FaultId { code: fault.fault.code(), parameter: fault.parameter }))
+        Ok((worker, id_of(fault)))
+    }
+
+    /// What there is to say of a fault of which no incident comes now.
+    fn of_silent(&self, worker: WorkerId, fault: FaultId, request: &InjectRequest) -> String {
+        let ordered = format!("{} ordered in {}", request.fault, request.worker);
+        let Some(fault) = Fault::from_code(fault.code) else { return ordered };
+        if fault.moment() == Moment::Now {
+            let has_own = self.machine.spec().capabilities(worker).has_own_memory;
+            let harm = fault.entry().harm.map(|harm| harm[usize::from(has_own)]);
+            let harm = harm.map_or_else(String::new, |harm| format!(": {harm}"));
+            return format!(
+                "{ordered}; the supervisor does not notice it, and no incident comes of it{harm}"
+            );
+        }
+        let when = if fault.moment() == Moment::Stop { "its next stop" } else { "its next launch" };
+        format!(
+            "{ordered}, to be committed at {when}: `supervisord-rs restart {}` brings it about",
+            request.worker
+        )
     }
 
     /// Whether the process of a worker ignores the signal that this fault consists of.
@@ -112,7 +137,8 @@ impl View<'_> {
                     && !all.any(|(id, known)| known.domain == domain && self.is_watched(id))
             }
             Some(Fault::Hang | Fault::BusyLoop | Fault::Vanish) => !self.is_watched(worker),
-            Some(_) | None => false,
+            Some(fault) => fault.entry().process == Blast::Silent || fault.moment() != Moment::Now,
+            None => false,
         }
     }
 

@@ -30,6 +30,10 @@ pub(in crate::daemon) fn sentence(done: &str, outcomes: &[OutcomeReport]) -> Str
     if !killed.is_empty() {
         text.push_str(&format!("; killed, because they did not stop in time: {killed}"));
     }
+    let left = names(&|report| report.left_behind);
+    if !left.is_empty() {
+        text.push_str(&format!("; left behind, because they did not stop in time: {left}"));
+    }
     let ended = names(&|report| report.outcome == "succeeded");
     if !ended.is_empty() {
         text.push_str(&format!("; ended with success: {ended}"));
@@ -253,7 +257,7 @@ impl View<'_> {
             Progress::Reached if is_dependent => "waiting",
             Progress::Reached => "succeeded",
         };
-        let killed = self.was_killed(worker, goal);
+        let force = self.force(worker, goal);
         let ending = match failure {
             Some(failure) => Some(failure.ending.clone()),
             None if outcome == "running" || outcome == "waiting" => None,
@@ -268,8 +272,12 @@ impl View<'_> {
                     format!("runs{pid}{}", without(&status.without))
                 }
                 ("succeeded", _) => "has ended with success".to_owned(),
-                _ if killed => "was killed, because it did not stop in time".to_owned(),
-                _ => "is stopped".to_owned(),
+                _ => match force {
+                    Some(Force::Killed) => "was killed, because it did not stop in time",
+                    Some(Force::LeftBehind) => "was left behind, because it did not stop in time",
+                    None => "is stopped",
+                }
+                .to_owned(),
             },
         };
         let incident = failure.and_then(|failure| failure.incident);
@@ -285,7 +293,8 @@ impl View<'_> {
             phase: status.phase.clone(),
             pid: status.pid,
             dependent: is_dependent,
-            killed,
+            killed: force == Some(Force::Killed),
+            left_behind: force == Some(Force::LeftBehind),
             ending,
             retry_in_ms: status.retry_in_ms,
             incident,
@@ -294,9 +303,9 @@ impl View<'_> {
         }
     }
 
-    /// Whether the order to stop had to be carried out by force.
-    fn was_killed(&self, worker: WorkerId, goal: Goal) -> bool {
-        let Some(view) = self.machine.worker(worker) else { return false };
+    /// What the order to stop took, where the worker did not stop in time.
+    fn force(&self, worker: WorkerId, goal: Goal) -> Option<Force> {
+        let view = self.machine.worker(worker)?;
         let is_of_it = match goal {
             Goal::Up { .. } => false,
             Goal::Down { was_live } => was_live,
@@ -305,8 +314,8 @@ impl View<'_> {
                 view.generation.0 == generation || view.generation.0 == generation + 1
             }
         };
-        let ending = view.last_ending.filter(|_| is_of_it);
-        ending.is_some_and(|ending| match ending.status {
+        let ending = view.last_ending.filter(|_| is_of_it)?;
+        let was_forced = match ending.status {
             // The command before it had not ended in time either.
             Status::NotLaunched(LaunchFailure { stage, errno, .. }) => {
                 matches!(goal, Goal::Down { .. })
@@ -320,8 +329,20 @@ impl View<'_> {
             | Status::Panicked
             | Status::Abandoned
             | Status::Unknown => ending.cause == Cause::StopTimeout,
+        };
+        was_forced.then_some(match ending.status {
+            Status::Abandoned => Force::LeftBehind,
+            _ => Force::Killed,
         })
     }
+}
+
+/// How a worker that does not stop in time is brought down.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Force {
+    Killed,
+    /// A thread: it cannot be killed.
+    LeftBehind,
 }
 
 /// The soft dependencies that it runs without, as an end of a sentence.

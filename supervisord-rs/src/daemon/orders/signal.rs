@@ -1,15 +1,17 @@
-//! `signal`: to each process among those named.
+//! `signal`: to each process among those named; and the order to reload, which registered code gets
+//! on its board.
 
-use supervision::{Command, Phase, WorkerId};
+use supervision::{Command, Incarnation, Phase, WorkerId};
 
 use super::unanswered::Pending;
+use crate::config::Program;
 use crate::control::protocol::{Done, Failure, SignalName, SignalRequest};
 use crate::control::request::{Answer, Peer};
 use crate::daemon::Daemon;
 use crate::daemon::view::View;
 use crate::record::words;
 
-/// Stands for each worker's own `reload_signal:`.
+/// Stands for each command's own `reload_signal:`, and for the order to registered code.
 const RELOAD: &str = "reload";
 
 impl Daemon {
@@ -21,11 +23,11 @@ impl Daemon {
     ) {
         let names: Vec<String> =
             request.workers.iter().chain(request.worker.as_ref()).cloned().collect();
+        if matches!(&request.signal, SignalName::Name(name) if name == RELOAD) {
+            return self.order_reload(&names, peer, answer);
+        }
         let found = self.view().resolve("signal", &names).and_then(|ids| {
-            let signal = match &request.signal {
-                SignalName::Name(name) if name == RELOAD => self.view().reload_signal(&ids)?,
-                signal => number(signal)?,
-            };
+            let signal = number(&request.signal)?;
             Ok((ids, signal))
         });
         let (ids, signal) = match found {
@@ -37,6 +39,77 @@ impl Daemon {
         let message = self.view().signalled(&name, &ids);
         let pending = Pending::accepted(answer, message, subject);
         self.order(Command::Signal { workers: ids, signal }, pending);
+    }
+
+    /// Has workers read their own configuration again.
+    fn order_reload(&mut self, names: &[String], peer: Peer, answer: Answer<Done>) {
+        let view = self.view();
+        let found = view.resolve("signal", names).and_then(|ids| {
+            let is_code = |id: &WorkerId| {
+                matches!(view.drivers.launch_of(*id).program, Program::Worker { .. })
+            };
+            let (code, commands): (Vec<WorkerId>, Vec<WorkerId>) =
+                ids.into_iter().partition(is_code);
+            let needs_signal = code.is_empty() || !commands.is_empty();
+            let signal = needs_signal.then(|| view.reload_signal(&commands)).transpose()?;
+            Ok((code, commands, signal))
+        });
+        let (code, commands, signal) = match found {
+            Ok(found) => found,
+            Err(failure) => return drop(answer.send(Err(failure))),
+        };
+        let subject = names.join(" ");
+        self.log_order("signal", &format!("{subject} {RELOAD}"), peer);
+        let to_code = self.reload_code(&code);
+        let Some(signal) = signal else {
+            let done = to_code.map(|message| Done { message, ..Done::default() });
+            return drop(answer.send(done));
+        };
+        let mut message = self.view().signalled(&words::signal(signal), &commands);
+        if !code.is_empty() {
+            let said = to_code.unwrap_or_else(|failure| failure.message);
+            message.push_str(&format!("; {said}"));
+        }
+        let pending = Pending::accepted(answer, message, subject);
+        self.order(Command::Signal { workers: commands, signal }, pending);
+    }
+
+    /// Orders registered code to reload; who has the order, and who has not.
+    ///
+    /// # Errors
+    /// None of them has it.
+    fn reload_code(&mut self, ids: &[WorkerId]) -> Result<String, Failure> {
+        let (mut ordered, mut down, mut deaf) = (Vec::new(), Vec::new(), Vec::new());
+        for &id in ids {
+            let up = self
+                .machine
+                .worker(id)
+                .filter(|view| matches!(view.phase, Phase::Starting | Phase::Running));
+            let incarnation =
+                up.map(|view| Incarnation { worker: id, generation: view.generation });
+            let list = match incarnation.map(|incarnation| self.drivers.reload(incarnation)) {
+                None => &mut down,
+                Some(true) => &mut ordered,
+                Some(false) => &mut deaf,
+            };
+            list.push(self.names.worker(id));
+        }
+        let mut parts = Vec::new();
+        for (words, list) in [
+            ("has the order to reload", &ordered),
+            ("not running", &down),
+            ("does not ask for orders to reload (`Context::reload_requested`)", &deaf),
+        ] {
+            if !list.is_empty() {
+                parts.push(format!("{words}: {}", list.join(", ")));
+            }
+        }
+        let message = parts.join("; ");
+        match (ordered.is_empty(), deaf.is_empty()) {
+            (false, _) => Ok(message),
+            (true, true) => Err(Failure::new("not-running", message)),
+            (true, false) => Err(Failure::new("refused", message)),
+        }
     }
 }
 

@@ -10,7 +10,7 @@
 use std::time::Duration;
 
 use supervision::{Machine, Spec};
-use workers::board::monotonic_ns;
+use workers::runtime::board::monotonic_ns;
 
 use super::equipped::Equipped;
 use crate::config::Settings;
@@ -42,9 +42,9 @@ impl Equipped {
         let to_adopt = if is_to_start_afresh(story) { Past::new() } else { past.clone() };
         let adopted = self.drivers.adopt(inherited, &to_adopt);
         let last_recorded = recovered.settled.last_id();
-        let (inherited, evidence) =
+        let (inherited, evidence, outsider) =
             recovery::inherit(settings, story, seen, &past, &adopted, last_recorded);
-        self.drivers.adopt_evidence(evidence);
+        self.drivers.adopt_evidence(evidence, outsider);
         let death = inherited.death.as_ref().and(seen).map(|seen| seen.died_at_ns);
         let machine = Machine::new(policy(settings), inherited);
         let predecessor = Predecessor::new(death, recovery::changed(settings, story, &past));

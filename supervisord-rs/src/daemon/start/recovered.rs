@@ -63,8 +63,8 @@ impl Locked {
         if let Some(descriptor) = black_box.descriptor() {
             left.keeper.keep(&format!("{BLACK_BOX}{}", std::process::id()), &[descriptor]);
         }
-        workers::crash::on_fatal(BlackBox::on_fatal);
-        workers::crash::install()?;
+        workers::runtime::crash::on_fatal(BlackBox::on_fatal);
+        workers::runtime::crash::install()?;
         Ok(Recovered { locked: self, left, store, names, settled, black_box })
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 
-use workers::board::monotonic_ns;
+use workers::runtime::board::monotonic_ns;
 
 use crate::control::protocol::{LoopReport, TurnCount};
 

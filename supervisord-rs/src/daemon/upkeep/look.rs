@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::watch;
 use super::{THE_RECORD, THE_STATE_LOCK, Troubles, directories, record_trouble};
+use crate::called::as_typed;
 use crate::config::{Source, SupervisorSettings};
 use crate::daemon::control_socket::{Listening, is_there};
 use crate::daemon::runtime_lock::{Place, RuntimeLock};
@@ -141,11 +142,12 @@ impl Ground {
             Ok(_) => "has been changed and not reloaded".to_owned(),
             Err(error) => format!("cannot be read ({error})"),
         };
-        Some(format!(
+        let told = format!(
             "{} {how}: the supervisor goes on with the configuration that it had; `supervisord-rs \
              reload` applies the file",
             self.source.file.display()
-        ))
+        );
+        Some(as_typed(&told).into_owned())
     }
 }
 

@@ -6,7 +6,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use supervision::Ending;
-use workers::board::SIZE;
+use workers::runtime::board::SIZE;
 
 use super::bytes;
 use crate::control::protocol::EndingReport;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use workers::mapping::Mapping;
+use workers::runtime::mapping::Mapping;
 
 use super::carried::{CARRIERS, Carried, PastCarried};
 use super::counts::{Count, Counter};

@@ -4,7 +4,7 @@
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-use workers::board::{Board, SIZE, monotonic_ns};
+use workers::runtime::board::{Board, SIZE, monotonic_ns};
 
 use super::BlackBox;
 use super::header::Header;

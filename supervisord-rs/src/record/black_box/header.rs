@@ -4,8 +4,8 @@
 use std::ptr;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64};
 
-use workers::board::SIZE;
-use workers::mapping::Mapping;
+use workers::runtime::board::SIZE;
+use workers::runtime::mapping::Mapping;
 
 use super::carried::{CARRIERS, Carried, PAST_HANDS};
 

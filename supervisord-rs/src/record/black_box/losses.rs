@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use workers::mapping::Mapping;
+use workers::runtime::mapping::Mapping;
 
 use super::note::note;
 

@@ -5,8 +5,8 @@ use std::ptr;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 
 use supervision::Checkpoint;
-use workers::board::{Board, SIZE};
-use workers::mapping::Mapping;
+use workers::runtime::board::{Board, SIZE};
+use workers::runtime::mapping::Mapping;
 
 use super::bytes;
 use crate::record::checkpoint::Words;

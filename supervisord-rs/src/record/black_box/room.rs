@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use workers::board::SIZE;
+use workers::runtime::board::SIZE;
 
 use super::account;
 

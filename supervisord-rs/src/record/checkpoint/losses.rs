@@ -71,7 +71,7 @@ pub(super) fn read(words: &[u64; WORDS], now: Duration) -> Option<OpenLoss> {
     };
     let loss = Loss { incarnation: incarnation(lost), collateral: flags >> 1 & 1 == 1, outcome };
     let code = u32::try_from(code).ok()?;
-    let injected = (code != 0).then_some(FaultId { code, parameter });
+    let injected = (code != 0).then_some(FaultId { code, parameter, at_launch: false });
     let ending = read_ending(status, value)?;
     (incident != 0 && incident <= u64::from(u32::MAX)).then(|| OpenLoss {
         incident: IncidentId(incident),

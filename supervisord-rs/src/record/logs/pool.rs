@@ -14,7 +14,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use workers::board::monotonic_ns;
+use workers::runtime::board::monotonic_ns;
 
 use super::staging_pipe::StagingPipe;
 use super::stream::{Stream, Upkeep};

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::unistd::{pipe2, read};
-use workers::board::monotonic_ns;
+use workers::runtime::board::monotonic_ns;
 
 use super::leftover::Leftover;
 use super::line::{Form, Formatter};

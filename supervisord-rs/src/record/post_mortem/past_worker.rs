@@ -3,9 +3,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use supervision::{Checkpoint, FaultId, Phase};
-use workers::board::{Board, Reading, monotonic_ns};
+use supervision::{Checkpoint, FaultId, Generation, Phase};
 use workers::fault::Fault;
+use workers::runtime::board::{Board, Reading, monotonic_ns};
 
 use super::Page;
 use crate::control::protocol::EndingReport;
@@ -45,6 +45,38 @@ pub struct PastWorker {
     pub(super) reading: Option<Reading>,
 }
 
+/// The one that ended its supervisor.
+#[derive(Clone, Copy, Debug)]
+pub struct PastCulprit<'a> {
+    /// Its worker.
+    pub worker: &'a PastWorker,
+    /// Which run of it.
+    pub generation: Generation,
+    /// Whether that run was over, and had left a thread behind.
+    pub is_past: bool,
+}
+
+impl<'a> PastCulprit<'a> {
+    pub(super) fn running(worker: &'a PastWorker) -> Self {
+        Self { worker, generation: worker.checkpoint.generation, is_past: false }
+    }
+
+    pub(super) fn past(worker: &'a PastWorker, reading: &Reading) -> Self {
+        let generation = Generation(reading.left_by.unwrap_or(reading.generation));
+        Self { worker, generation, is_past: true }
+    }
+
+    /// What is known of it, as [`PastWorker::evidence`].
+    #[must_use]
+    pub fn evidence(&self, seen_at: u64) -> Evidence {
+        if self.is_past {
+            Evidence::new(self.worker.reading.clone(), seen_at, None)
+        } else {
+            self.worker.evidence(seen_at)
+        }
+    }
+}
+
 impl PastWorker {
     /// `None` when the page makes no sense.
     pub(super) fn read(page: &Page, account: Option<&Account>) -> Option<Self> {
@@ -80,6 +112,7 @@ impl PastWorker {
         let fault = FaultId {
             code: note.fault.load(Ordering::Relaxed),
             parameter: note.fault_parameter.load(Ordering::Relaxed),
+            at_launch: false,
         };
         let ordered_at = note.fault_ordered_at.load(Ordering::Relaxed);
         let (progress, in_flight) = match &reading {
@@ -127,6 +160,18 @@ impl PastWorker {
         self.fault.map(|(fault, _)| fault)
     }
 
+    /// What stands on its board of the run that it had; where a thread of an earlier one has
+    /// written there, nothing.
+    pub(super) fn own_reading(&self) -> Option<&Reading> {
+        self.reading.as_ref().filter(|reading| reading.left_by.is_none())
+    }
+
+    /// What a thread has said last that a run which was over had left behind.
+    pub(super) fn words_of_past(&self) -> Option<&Reading> {
+        let is_past = |reading: &&Reading| reading.left_by.is_some() || !self.was_running();
+        self.reading.as_ref().filter(is_past)
+    }
+
     /// The signal that was ordered for it.
     pub(super) fn signal_ordered(&self) -> Option<i32> {
         Fault::from_code(self.fault?.0.code)?.signal()
@@ -137,7 +182,8 @@ impl PastWorker {
     #[must_use]
     pub fn evidence(&self, seen_at: u64) -> Evidence {
         let struck_at = self.signal_ordered().and(self.fault).map(|(_, at)| at);
-        let mut known = Evidence::new(self.reading.clone(), seen_at, struck_at);
+        let reading = self.reading.clone().map(Reading::of_its_run);
+        let mut known = Evidence::new(reading, seen_at, struck_at);
         // Of a process: as far as the handler of a fatal signal could still write it down.
         if known.reading.is_none() && (self.progress, self.in_flight) != (0, 0) {
             known.work = Some((self.progress, self.in_flight));

@@ -22,6 +22,7 @@ struct Writer {
     name: String,
     base: String,
     group: String,
+    cell: Option<String>,
     stdout: String,
     stderr: String,
 }
@@ -42,8 +43,8 @@ pub struct Writers {
 impl From<StatusReport> for Writers {
     fn from(status: StatusReport) -> Self {
         let writer = |worker: WorkerStatus| {
-            let WorkerStatus { name, base, group, stdout, stderr, .. } = worker;
-            Writer { name, base, group, stdout, stderr }
+            let WorkerStatus { name, base, group, cell, stdout, stderr, .. } = worker;
+            Writer { name, base, group, cell, stdout, stderr }
         };
         let bases = status.supervisor.instances.into_keys().collect();
         Self { all: status.workers.into_iter().map(writer).collect(), bases }
@@ -55,6 +56,7 @@ impl From<Settings> for Writers {
         let writer = |launch: Launch| Writer {
             stdout: launch.logs.stdout.to_string(),
             stderr: launch.logs.stderr.as_ref().unwrap_or(&launch.logs.stdout).to_string(),
+            cell: launch.isolation.cell().map(str::to_owned),
             name: launch.name,
             base: launch.base,
             group: launch.group,
@@ -192,6 +194,12 @@ impl Choice {
     }
 }
 
+/// The workers of a cell.
+fn members<'a>(writers: &'a Writers, cell: &str) -> Vec<&'a str> {
+    let members = writers.all.iter().filter(|worker| worker.cell.as_deref() == Some(cell));
+    members.map(|worker| worker.name.as_str()).collect()
+}
+
 /// # Errors
 /// `unknown-worker` for the first name that is none.
 fn check_names(names: &[String], writers: &Writers) -> Result<(), Failure> {
@@ -203,6 +211,12 @@ fn check_names(names: &[String], writers: &Writers) -> Result<(), Failure> {
         }
         let message = if writers.all.iter().any(|worker| worker.group == *name) {
             format!("{name} is a group: `logs {name}:`")
+        } else if !members(writers, name).is_empty() {
+            format!(
+                "{name} is a cell: `logs {}` shows its workers; what its process writes itself is \
+                 in cell-{name}.log, in the `log_dir:`",
+                members(writers, name).join(" ")
+            )
         } else {
             let known: Vec<&str> = writers.all.iter().map(|worker| worker.name.as_str()).collect();
             let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };

@@ -60,7 +60,8 @@ impl Shown {
         }
     }
 
-    /// The time in front of a line, the name of its worker (`logs: { prefix: true }`), and the rest.
+    /// The time in front of a line, the name of its worker (`logs: { prefix: true }`), and the
+    /// rest.
     fn split<'a>(&self, line: &'a [u8]) -> (Option<&'a [u8]>, Option<&String>, &'a [u8]) {
         let at = time(line);
         let text = match at {
