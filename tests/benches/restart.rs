@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use harness::{Bed, EAGER, find, kill};
 use nix::sys::signal::Signal;
-use workers::board::monotonic_ns;
+use workers::runtime::board::monotonic_ns;
 
 const ROUNDS: usize = 300;
 

@@ -106,7 +106,7 @@ pub(super) fn takes_over_what_outlived_its_supervisor(case: &Case) {
         if let Some(handed) = &handed {
             world.hear("signed again", |_| signatures(handed) == 2);
         }
-        world.drivers.stop(run(ONE, 2));
+        world.drivers.stop(run(ONE, 2), LIMIT);
         world.hear("stopped", |world| world.ended.contains_key(&run(ONE, 2)));
         world.leaves_nothing_behind();
     } else {

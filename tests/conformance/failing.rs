@@ -34,7 +34,7 @@ impl World {
             assert!(advice.contains(missing), "{advice}");
         } else {
             self.launch(second);
-            self.drivers.stop(second);
+            self.drivers.stop(second, LIMIT);
             self.hear("stopped", |world| world.ended.contains_key(&second));
         }
     }
@@ -55,7 +55,7 @@ impl World {
         });
         assert!(is_gone.is_some(), "no process of it is left");
         // It takes no orders.
-        self.drivers.stop(incarnation);
+        self.drivers.stop(incarnation, LIMIT);
         self.drivers.kill(incarnation);
         let evidence = self.drivers.evidence(incarnation).expect("what is known of it");
         evidence.message.clone().expect("why, and what to do")

@@ -140,7 +140,7 @@ fn registry() -> Registry {
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if arguments.first().is_some_and(|verb| verb == "__host") {
-        workers::host::main(&registry());
+        workers::runtime::host::main(&registry());
     }
     if let Ok(name) = std::env::var(CASE) {
         let case = CASES.iter().find(|known| known.name == name).expect("a case");
@@ -264,7 +264,7 @@ impl World {
     fn note(&mut self, event: Event) {
         match event {
             Event::DomainEnded { members, culprit, ending, .. } => {
-                assert_eq!(culprit, Some(run(ONE, 3)), "it was to end for that one");
+                assert_eq!(culprit, Some(run(ONE, 3)).into(), "it was to end for that one");
                 for member in members {
                     let before = self.ended.insert(member, (ending.status, ending.cause));
                     assert_eq!(before, None, "{member:?} ended twice");
@@ -340,11 +340,11 @@ impl World {
     }
 
     fn ends_when_it_is_asked_to(&mut self) {
-        self.drivers.stop(run(ONE, 1));
+        self.drivers.stop(run(ONE, 1), LIMIT);
         self.hear("stopped", |world| world.ended.contains_key(&run(ONE, 1)));
         assert!(!self.drivers.is_live(run(ONE, 1)) && self.drivers.is_live(run(OTHER, 1)));
         // One that has ended takes no more orders.
-        self.drivers.stop(run(ONE, 1));
+        self.drivers.stop(run(ONE, 1), LIMIT);
         self.drivers.kill(run(ONE, 1));
     }
 
@@ -397,7 +397,7 @@ impl World {
     }
 
     fn leaves_nothing_behind(mut self) {
-        self.drivers.stop(run(OTHER, 1));
+        self.drivers.stop(run(OTHER, 1), LIMIT);
         self.hear("stopped", |world| world.ended.contains_key(&run(OTHER, 1)));
         self.holds_nothing();
     }

@@ -6,7 +6,6 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{Bed, Stopped, Supervisor, kill};
+use crate::harness::{Bed, Stopped, Supervisor, kill, variable};
 
 /// The duration of a disturbance, while the probes run.
 const LASTS: Duration = Duration::from_secs(3);
@@ -240,7 +239,8 @@ fn fifo_as_env_file(supervisor: &Supervisor<'_>, probe: &mut Probe<'_>) {
 /// A socket with unsent bytes and SO_LINGER blocks the process that closes it last (socket(7)).
 fn lingering_sockets(supervisor: &Supervisor<'_>, probe: &mut Probe<'_>) {
     let pid = supervisor.status().supervisor.pid;
-    let addresses = [notify_socket(pid_of(supervisor, "victim")), notify_socket(pid)];
+    let addresses =
+        [variable(pid_of(supervisor, "victim"), "NOTIFY_SOCKET"), variable(pid, "NOTIFY_SOCKET")];
     // Suspended until the sender has closed its own: otherwise it may be the last to close them.
     let receivers = [supervisor.child_pid(), pid].map(Stopped::new);
     let mut sender = Script::run(include_str!("../fixtures/lingering.py"), &addresses);
@@ -335,7 +335,7 @@ fn quiet_clients(supervisor: &Supervisor<'_>, probe: &mut Probe<'_>) {
 }
 
 fn datagram_flood(supervisor: &Supervisor<'_>, probe: &mut Probe<'_>) {
-    let address = notify_socket(pid_of(supervisor, "victim"));
+    let address = variable(pid_of(supervisor, "victim"), "NOTIFY_SOCKET");
     let name = SocketAddr::from_abstract_name(address.trim_start_matches('@')).expect("a name");
     let (stop, sent) = (AtomicBool::new(false), AtomicU64::new(0));
     std::thread::scope(|scope| {
@@ -373,15 +373,6 @@ fn pid_of(supervisor: &Supervisor<'_>, worker: &str) -> i32 {
         let worker = supervisor.worker(worker);
         worker.pid.filter(|_| worker.phase == "running")
     })
-}
-
-/// Its `NOTIFY_SOCKET`.
-fn notify_socket(pid: i32) -> String {
-    let environment = std::fs::read(format!("/proc/{pid}/environ")).expect("a live process");
-    let value =
-        environment.split(|&byte| byte == 0).find_map(|one| one.strip_prefix(b"NOTIFY_SOCKET="));
-    let value = std::ffi::OsStr::from_bytes(value.expect("a notify socket"));
-    value.to_str().expect("UTF-8").to_owned()
 }
 
 fn quoted(text: &str) -> String {

@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Arc, Mutex};
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
@@ -19,6 +20,8 @@ const VERSION: [u32; 2] = [7, 31];
 pub(crate) struct DeadDisk {
     directory: PathBuf,
     device: Option<File>,
+    /// The threads whose requests it has.
+    blocked: Arc<Mutex<Vec<i32>>>,
 }
 
 impl DeadDisk {
@@ -45,11 +48,24 @@ impl DeadDisk {
         let mut reader = device.try_clone().expect("a descriptor");
         greet(&mut reader);
         // Reads requests and answers none, until the file system is gone.
+        let blocked = Arc::<Mutex<Vec<i32>>>::default();
+        let taken = Arc::clone(&blocked);
         std::thread::spawn(move || {
             let mut request = vec![0; 1 << 17];
-            while reader.read(&mut request).is_ok() {}
+            while reader.read(&mut request).is_ok() {
+                // `pid` of `fuse_in_header` (linux/fuse.h): the thread that asks.
+                let tid = i32::from_ne_bytes(request[32..36].try_into().expect("four bytes"));
+                taken.lock().expect("no panic").push(tid);
+            }
         });
-        Some(Self { directory: directory.into(), device: Some(device) })
+        Some(Self { directory: directory.into(), device: Some(device), blocked })
+    }
+
+    /// Whether a thread of this process waits for an answer: from then on not even SIGKILL ends it.
+    /// As long as the file system has not read a request, the kernel takes that back.
+    pub(crate) fn blocks(&self, pid: i32) -> bool {
+        let blocked = self.blocked.lock().expect("no panic");
+        supervisord_rs::process_table::threads(pid).iter().any(|tid| blocked.contains(tid))
     }
 
     /// Waiting processes get an error, and the former content is visible again.

@@ -295,6 +295,17 @@ impl Bed {
         });
     }
 
+    /// Waits until these processes are dead, and no other of this bed is there. A process that ends
+    /// has no environment any more, by which [`processes`](Self::processes) finds it, while it still
+    /// has its files and its locks.
+    #[track_caller]
+    pub fn wait_dead(&self, processes: &[i32]) {
+        self.wait("the end of all", || {
+            let is_over = self.processes().is_empty();
+            (is_over && !processes.iter().any(|pid| is_alive(*pid))).then_some(())
+        });
+    }
+
     /// Processes that belong to this bed: their environment names it.
     pub fn processes(&self) -> Vec<i32> {
         let mark = self.directory.path().as_os_str().as_encoded_bytes();
@@ -505,6 +516,17 @@ pub fn proc_threads(pid: i32, field: &str) -> u64 {
     tasks.flatten().map(|task| proc_status(&task.path(), field)).sum()
 }
 
+/// A variable in the environment of a process.
+///
+/// Waits for it: a process that was just born shows the environment of its parent until it has
+/// executed its program, and none at all in between.
+#[track_caller]
+pub fn variable(pid: i32, name: &str) -> String {
+    let value = until(DEADLINE, || supervisord_rs::process_table::variable(pid, name));
+    let value = value.unwrap_or_else(|| panic!("process {pid} never had {name}"));
+    String::from_utf8(value).expect("UTF-8")
+}
+
 /// Open descriptors of a process.
 pub fn open_files(pid: i32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).expect("a live process").count()
@@ -529,10 +551,22 @@ pub fn open_files_by_use(pid: i32) -> (usize, usize) {
     (carrying.len(), others.len())
 }
 
-/// A TCP port that is free now.
+/// A TCP port that is free now, and that no one else takes by chance before it is used: the kernel
+/// chooses from those above 32,767 (ip(7), `ip_local_port_range`), and each test program begins
+/// elsewhere.
 pub fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("bound").port()
+    use std::sync::atomic::{AtomicU32, Ordering};
+    const FIRST: u32 = 20_000;
+    const COUNT: u32 = 12_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let begin = std::process::id().wrapping_mul(97);
+    let next = || {
+        let number = begin.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        u16::try_from(FIRST + number % COUNT).expect("below 32,000")
+    };
+    let mut ports = std::iter::repeat_with(next).take(COUNT as usize);
+    let is_free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    ports.find(is_free).expect("a free port")
 }
 
 /// A terminal that no child of the test inherits: it is closed when the test closes it.

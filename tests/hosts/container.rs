@@ -54,7 +54,9 @@ fn process_1_reaps_strangers_forwards_signals_and_exits_with_the_critical_worker
         let bed = Bed::new();
         // Orphans of orphans, which no parent waits for.
         let script = "for i in 1 2 3 4 5 6 7 8; do (setsid sh -c 'sleep 0.01 & sleep 0.02 & exit \
-            0' &); done; sleep 0.5; ps -eo stat= | grep -c Z > zombies; echo UP; exec sleep 1d";
+            0' &); done; sleep 0.5; turn=0; while [ \"$(ps -eo stat= | grep -c Z)\" != 0 ] && [ \
+            $turn -lt 600 ]; do turn=$((turn + 1)); sleep 0.1; done; ps -eo stat= | grep -c Z > \
+            zombies; echo UP; exec sleep 1d";
         let yaml = format!(
             "version: 1\nworkers:\n  w: {{ command: [sh, -c, {}], cwd: ., ready: {{ after: 0s }} \
                 }}\n",
@@ -210,22 +212,38 @@ fn in_container(bed: &Bed, yaml: &str, wrapper: &[&str], kept: Option<&Path>) ->
     Namespace(command.spawn().expect("unshare"))
 }
 
+/// The runtime directory in the containers of a test. These containers have no cgroup of their own:
+/// two supervisors with one path would each end what the other has started, as if it were left
+/// behind.
+fn place(bed: &Bed) -> PathBuf {
+    Path::new("/run").join(bed.directory.path().file_name().expect("a name"))
+}
+
 /// A configuration whose directories are all in `/run`, as on a read-only root.
-const ON_RUN: &str = "version: 1\nsupervisor: { runtime_dir: /run/s, state_dir: /run/s/state, \
-    log_dir: /run/s/log, echo: never }\n\
-                      defaults: { restart: { policy: always, backoff: { initial: 0s, jitter: 0 } \
-                      } }\nworkers:\n  \
-                      app: { command: [sleep, 1d] }\n  sdk: { worker: ticker }\n";
+fn on_run(bed: &Bed) -> String {
+    let place = place(bed);
+    let place = place.display();
+    format!(
+        "version: 1\nsupervisor: {{ runtime_dir: {place}, state_dir: {place}/state, log_dir: \
+         {place}/log, echo: never }}\ndefaults: {{ restart: {{ policy: always, backoff: {{ initial: \
+         0s, jitter: 0 }} }} }}\nworkers:\n  app: {{ command: [sleep, 1d] }}\n  sdk: {{ worker: \
+         ticker }}\n"
+    )
+}
 
 /// The status of the supervisor in a container.
-fn status_of(container: &Namespace) -> Option<supervisord_rs::control::protocol::StatusReport> {
-    let socket = format!("/proc/{}/root/run/s/control.sock", init_of(container)?);
+fn status_of(
+    bed: &Bed,
+    container: &Namespace,
+) -> Option<supervisord_rs::control::protocol::StatusReport> {
+    let place = place(bed);
+    let socket = format!("/proc/{}/root{}/control.sock", init_of(container)?, place.display());
     supervisord_rs::control::client::Client::new(Path::new(&socket)).status().ok()
 }
 
 fn wait_running(bed: &Bed, container: &Namespace, generation: u64) {
     bed.wait("all workers to run", || {
-        let status = status_of(container)?;
+        let status = status_of(bed, container)?;
         (status.workers.iter().all(|worker| worker.phase == "running")
             && find(&status, "app").generation >= generation)
             .then_some(())
@@ -236,7 +254,7 @@ fn wait_running(bed: &Bed, container: &Namespace, generation: u64) {
 fn lives_and_ends(bed: &Bed, container: &mut Namespace) {
     wait_running(bed, container, 1);
     let init = init_of(container).expect("process 1");
-    let app = find(&status_of(container).expect("an answer"), "app");
+    let app = find(&status_of(bed, container).expect("an answer"), "app");
     let outside = format!("/proc/{init}/root/proc/{}", app.pid.expect("running"));
     assert!(Path::new(&outside).exists(), "its number is that of its namespace");
     let mut kill_it = Command::new("nsenter");
@@ -274,7 +292,7 @@ fn a_container_may_be_read_only_without_capabilities_of_an_ordinary_user_and_sho
     ];
     for (what, wrapper) in wrappers {
         let bed = Bed::new();
-        let mut container = in_container(&bed, ON_RUN, &wrapper, None);
+        let mut container = in_container(&bed, &on_run(&bed), &wrapper, None);
         lives_and_ends(&bed, &mut container);
         assert!(!bed.log().contains("panicked"), "{what}: {}", bed.log());
     }
@@ -291,17 +309,18 @@ fn a_kept_run_directory_does_no_harm_in_the_next_container() {
     for round in 0..3 {
         // Killed each time: lock, socket and black box are those of a dead supervisor, with PIDs
         // that other processes have now.
-        let mut container = in_container(&bed, ON_RUN, &[], Some(&kept));
+        let mut container = in_container(&bed, &on_run(&bed), &[], Some(&kept));
         wait_running(&bed, &container, 1);
-        let before = status_of(&container).expect("an answer");
+        let before = status_of(&bed, &container).expect("an answer");
         assert_eq!(before.workers.len(), 2, "round {round}");
+        let all = bed.processes();
         container.0.kill().expect("ours");
         container.0.wait().expect("ours");
         // The kernel ends a namespace's processes after its first one: until then they hold the
         // lock.
-        bed.wait("the container to be gone", || bed.processes().is_empty().then_some(()));
+        bed.wait_dead(&all);
     }
-    let mut container = in_container(&bed, ON_RUN, &[], Some(&kept));
+    let mut container = in_container(&bed, &on_run(&bed), &[], Some(&kept));
     lives_and_ends(&bed, &mut container);
 }
 

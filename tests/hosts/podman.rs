@@ -246,8 +246,9 @@ fn a_run_directory_that_podman_keeps_does_no_harm_in_the_next_container() {
     for round in 0..3 {
         let container = Container::start(&bed, PLACES, &["--volume", &volume]);
         assert_eq!(container.wait_running(1).workers.len(), 2, "round {round}");
+        let all = bed.processes();
         container.kill();
-        bed.wait("the container to be gone", || bed.processes().is_empty().then_some(()));
+        bed.wait_dead(&all);
     }
     let container = Container::start(&bed, PLACES, &["--volume", &volume]);
     container.wait_running(1);

@@ -411,7 +411,7 @@ fn an_injection_returns_when_its_fate_is_clear() {
     let yaml = "version: 1\nsupervisor: { fault_injection: allow }\n\
         defaults: { ready: { after: 0s } }\nworkers:\n  \
         code: { worker: ticker }\n  \
-        beating: { worker: ticker, heartbeat: 500ms }\n  \
+        beating: { worker: ticker, heartbeat: 1s }\n  \
         slow: { command: [sleep, 1d], restart: { backoff: { initial: 1h, max: 1h } } }\n  \
         thread: { worker: ticker, isolation: thread }\n";
     let mut supervisor = bed.start_with(yaml, &["--no-guardian"]);

@@ -114,7 +114,7 @@ fn each_mapping_with_an_unknown_key_says_which_there_are() {
 #[test]
 fn keys_of_later_versions_are_refused_and_never_ignored() {
     let yaml = "version: 1\nsupervisor: { metrics: on }\nworkers:\n  a:\n    \
-        command: [sleep, 1d]\n    plugin: x.so\n    sandbox: {}\n    uses: [counter]\n  \
+        command: [sleep, 1d]\n    plugin: x.so\n    sandbox: {}\n  \
         b: { command: [sleep, 1d], isolation: sandbox }\n";
     refused(
         yaml,
@@ -123,7 +123,6 @@ fn keys_of_later_versions_are_refused_and_never_ignored() {
             "leave it out, and run a program by `command:`",
             "workers.a.sandbox: this key is not supported yet",
             "leave it out, and confine it by `user:`, `limits:`",
-            "workers.a.uses: this key is not supported yet",
             "supervisor.metrics: this key is not supported yet",
             "leave it out, and read `status --json` and `events`",
             "workers.b.isolation: `sandbox` is not supported yet",
@@ -690,7 +689,7 @@ fn keys_that_a_thread_or_registered_code_cannot_have_are_refused_in_its_entry() 
         &[
             "workers.t.user: a thread has the user of its process",
             "workers.t.env: a thread has the environment of its process",
-            "a `worker:` opens its own sockets",
+            "a `worker:` asks for its sockets by name, and this one has none",
             "through its board, not by a signal",
             "a `worker:` reports by itself that it is ready",
         ],
@@ -725,4 +724,162 @@ fn only_those_who_may_can_reach_the_control_socket() {
         "{answer}"
     );
     supervisor.stop();
+}
+
+#[test]
+fn what_workers_cannot_share_is_refused_before_anything_is_made() {
+    let resources = "version: 1\nresources:\n  jobs: { kind: queue, capacity: 0, message: 32MiB }\n  \
+        gate: { kind: semaphore, permits: 0 }\n  none: { kind: semaphore }\n  door: { kind: \
+        mutx }\n  two: { kind: queue }\n  two: { kind: mutex }\n  fresh: { kind: condition, mutex: \
+        dor }\n  far: { kind: region, size: 1TiB }\n  odd: { kind: region, size: 1MiB, guarded_by: \
+        two }\n  old: { kind: semaphore, permits: 1, by: sysv }\n  key: { kind: topic, permits: 3 }\n  bare: {}\n";
+    let workers = "workers:\n  a: { command: [sleep, 1d], uses: [jbos, gate] }\n";
+    refused(
+        &format!("{resources}{workers}"),
+        &[
+            "bad.yaml:3:34",
+            "resources.jobs.capacity",
+            "a whole number from 1 to 65536",
+            "a message of 33554432 bytes",
+            "expected from 1 to 16MiB",
+            "resources.gate.permits",
+            "a whole number from 1 to 4096",
+            "missing `permits:`",
+            "did you mean `mutex`?",
+            "duplicate key `two`",
+            "no resource `dor`",
+            "did you mean `door`?",
+            "a region of 1099511627776 bytes",
+            "`two` is a queue, where a mutex or rw-lock is needed",
+            "one of: tracked, posix",
+            "resources.key.permits",
+            "missing `kind:`",
+            "unknown resource `jbos`",
+            "did you mean `jobs`?",
+        ],
+    );
+}
+
+#[test]
+fn what_a_carrier_cannot_promise_is_refused_where_it_is_asked_for() {
+    let queues = "version: 1\nresources:\n  silent: { kind: queue, by: pipe }\n  asked: { kind: queue, \
+        by: mqueue, delivery: at-least-once }\n  ring: { kind: queue, delivery: at-most-once }\n  long: { \
+        kind: queue, by: pipe, delivery: at-most-once, message: 8KiB }\n  many: { kind: queue, by: \
+        pipe, delivery: at-most-once, capacity: 257 }\n  sized: { kind: queue, by: socket, delivery: \
+        at-most-once, capacity: 8 }\n  foreign: { kind: queue, by: kafka }\nworkers: {}\n";
+    refused(
+        queues,
+        &[
+            "resources.silent: `by: pipe` cannot deliver again what a dead taker had",
+            "write `delivery: at-most-once`",
+            "resources.asked.delivery: `by: mqueue` cannot deliver again",
+            "resources.ring.delivery: `by: ring` delivers at least once",
+            "a message of 8192 bytes",
+            "expected from 1 to 4KiB",
+            "a whole number from 1 to 256",
+            "`by: socket` has no `capacity:`",
+            "one of: ring, pipe, socket, mqueue",
+        ],
+    );
+}
+
+#[test]
+fn what_posix_cannot_promise_is_refused_where_it_is_asked_for() {
+    let resources = "version: 1\nresources:\n  silent: { kind: semaphore, permits: 1, by: posix }\n  \
+        asked: { kind: semaphore, permits: 1, by: posix, on_owner_death: release }\n  mine: { kind: \
+        semaphore, permits: 1, on_owner_death: lose }\n  none: { kind: semaphore, permits: 0, by: \
+        posix, on_owner_death: lose }\n  odd: { kind: semaphore, permits: 1, on_owner_death: repair \
+        }\n  quiet: { kind: region, size: 4KiB, by: posix }\n  shut: { kind: region, size: 4KiB, by: \
+        posix, sealed: true }\n  open: { kind: region, size: 4KiB, sealed: false }\n  far: { kind: \
+        region, size: 1MiB, by: shm, sealed: false }\n  twice: { kind: region, size: 4KiB, by: posix, \
+        sealed: false }\n  twice: { kind: semaphore, permits: 1, by: posix, on_owner_death: lose \
+        }\nworkers: {}\n";
+    refused(
+        resources,
+        &[
+            "resources.silent: `by: posix` cannot give back the permit of a dead holder",
+            "write `on_owner_death: lose`, or leave `by:` out",
+            "resources.asked.on_owner_death: `by: posix` cannot give back",
+            "resources.mine.on_owner_death: `by: tracked` gives back the permits of a dead holder",
+            "resources.none.permits",
+            "a whole number from 1 to 4096",
+            "one of: release, lose",
+            "resources.quiet: `by: posix` cannot be sealed: a user that shrinks it ends all of them",
+            "write `sealed: false`, or leave `by:` out",
+            "resources.shut.sealed: `by: posix` cannot be sealed",
+            "resources.open.sealed: `by: memfd` is sealed: nothing can shrink it",
+            "one of: memfd, posix",
+            "duplicate key `twice`",
+        ],
+    );
+}
+
+#[test]
+fn users_that_cannot_have_it_together_are_refused_with_the_reason() {
+    let ends = |resources: &str, workers: &str, expected: &[&str]| {
+        refused(&format!("version: 1\nresources:\n{resources}workers:\n{workers}"), expected);
+    };
+    ends(
+        "  door: { kind: mutex, scope: process }\n",
+        "  a: { worker: sleeper, isolation: thread, uses: [door] }\n  b: { worker: sleeper, \
+         isolation: thread, cell: box, uses: [door] }\n",
+        &[
+            "`scope: process`, and `door` is used in several processes: a (a thread of the \
+             supervisor), b (cell box)",
+            "write `scope: machine`",
+        ],
+    );
+    ends(
+        "  door: { kind: mutex }\n  fresh: { kind: condition, mutex: door }\n  ledger: { kind: \
+         region, size: 1MiB, guarded_by: door }\n",
+        "  a: { worker: sleeper, uses: [fresh] }\n  b: { worker: sleeper, uses: [ledger] }\n",
+        &[
+            "`fresh` goes with `door`, which this worker does not use",
+            "write `uses: [fresh, door]`",
+            "`ledger` is guarded by `door`, which this worker does not use",
+        ],
+    );
+    ends(
+        "  one: { kind: mutex, on_owner_death: restart-users }\n  two: { kind: rw-lock, \
+         on_owner_death: restart-users }\n",
+        "  a: { worker: sleeper, uses: [one] }\n  b: { worker: sleeper, uses: [one, two] }\n  c: { \
+         worker: sleeper, uses: [two] }\n",
+        &["the users of `two` and those of `one` restart each other", "for ever"],
+    );
+    ends(
+        "  one: { kind: mutex, on_owner_death: restart-users }\ngroups: { g: { workers: [a] } }\n",
+        "  a: { worker: sleeper, uses: [one] }\n  b: { worker: sleeper, uses: [one] }\n",
+        &["`a` is in group `g`", "a worker is in one at most"],
+    );
+    ends(
+        "  ledger: { kind: region, size: 64MiB }\n",
+        "  a: { worker: sleeper, limits: { memory: 32MiB }, uses: [ledger] }\n",
+        &["`ledger` may take 64MiB, and `limits:` of this worker allow 32MiB"],
+    );
+}
+
+#[test]
+fn a_command_has_no_more_resources_than_numbers_for_descriptors() {
+    let file = |count: usize| {
+        let names: Vec<String> = (0..count).map(|index| format!("r{index}")).collect();
+        let one = |name: &String| format!("  {name}: {{ kind: mutex }}\n");
+        format!(
+            "version: 1\nresources:\n{}workers:\n  a: {{ command: [sleep, 1d], uses: [{}] }}\n",
+            names.iter().map(one).collect::<String>(),
+            names.join(", ")
+        )
+    };
+    refused(
+        &file(62),
+        &["62 descriptors of resources, where a command can have 61", "or a `worker:`"],
+    );
+}
+
+#[test]
+fn a_fault_in_what_a_worker_does_not_use_is_refused() {
+    refused(
+        "version: 1\nsupervisor: { fault_injection: allow }\nresources: { jobs: { kind: queue } \
+         }\nworkers:\n  a: { worker: sleeper, uses: [jobs], inject: [{ fault: die-with-lock }] }\n",
+        &["`die-with-lock` strikes a mutex, and this worker uses none", "a mutex in its `uses:`"],
+    );
 }

@@ -1,7 +1,10 @@
 //! `compare` tells the truth.
 
+use std::collections::BTreeSet;
+
 use crate::harness::{program, text};
 use supervisord_rs::drill::compare::Comparison;
+use workers::fault::{Blast, Fault};
 
 fn compare(arguments: &[&str]) -> Comparison {
     let output =
@@ -91,7 +94,11 @@ fn faults_without_an_ending_are_measured_and_end() {
         table.contains("\nA leak in b as a process went unnoticed, and took no worker.\n"),
         "{table}"
     );
-    assert!(text(&output.stderr).contains("  no incident comes of it; waiting at most"));
+    assert!(
+        table.contains("\nA leak in b as a process: that memory is lost to the worker alone"),
+        "{table}"
+    );
+    assert!(text(&output.stderr).contains("  no incident comes of it now; waiting at most"));
 }
 
 #[test]
@@ -132,7 +139,42 @@ fn a_comparison_that_cannot_be_written_has_failed() {
 
 #[test]
 fn an_unknown_fault_is_a_usage_error_that_lists_the_known_ones() {
-    let output = program().args(["compare", "--fault", "sneeze"]).output().expect("it runs");
+    let output = program().args(["compare", "--fault", "segfalt"]).output().expect("it runs");
     assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("did you mean segfault"), "{}", text(&output.stderr));
     assert!(text(&output.stderr).contains("stack-overflow"));
+}
+
+/// Every fault of the catalogue is one that `compare` can finish, with an incident that agrees with
+/// what it has seen.
+fn compare_all(isolation: &str) {
+    let faults: Vec<&str> = Fault::all().map(Fault::name).collect();
+    let comparison = compare(&["--isolation", isolation, "--fault", &faults.join(",")]);
+    let compared = comparison.trials.iter().map(|trial| trial.fault.as_str());
+    let impossible = comparison.impossible.iter().filter_map(|one| one.fault.as_deref());
+    let all: BTreeSet<&str> = compared.chain(impossible).collect();
+    assert_eq!(all, faults.iter().copied().collect(), "{isolation}");
+    for trial in &comparison.trials {
+        let fault = Fault::all().find(|fault| fault.name() == trial.fault).expect("it is one");
+        let leaves_thread =
+            isolation != "process" && fault.entry().shared == Blast::VictimLeavesThread;
+        assert!(trial.incident_agrees, "{isolation}: {trial:?}");
+        assert_eq!(trial.lost.is_empty(), fault.entry().harm.is_some(), "{isolation}: {trial:?}");
+        assert_eq!(!trial.leftovers.is_empty(), leaves_thread, "{isolation}: {trial:?}");
+    }
+}
+
+#[test]
+fn every_fault_as_a_thread_comes_to_an_end() {
+    compare_all("thread");
+}
+
+#[test]
+fn every_fault_in_a_cell_comes_to_an_end() {
+    compare_all("cell");
+}
+
+#[test]
+fn every_fault_as_a_process_comes_to_an_end() {
+    compare_all("process");
 }

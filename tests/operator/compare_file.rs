@@ -57,7 +57,7 @@ fn a_file_runs_in_copies_while_its_own_supervisor_runs_on() {
     let yaml = format!(
         "version: 1
 workers:
-  hash: {{ worker: file-hasher, args: {{ directory: /etc, every: 5ms }}, heartbeat: 500ms }}
+  hash: {{ worker: file-hasher, args: {{ directory: /etc, every: 5ms }}, heartbeat: 2s }}
   tick: {{ worker: ticker, args: {{ interval: 5ms }}, isolation: thread }}
   web:
     command: [python3, {}]
@@ -123,7 +123,7 @@ fn leak_and_signal_stop_end_whatever_the_file_waits_for() {
     let bed = Bed::new();
     let yaml = "version: 1
 supervisor: { watchdog: never }
-defaults: { heartbeat: 500ms, restart: { backoff: { initial: 0s } } }
+defaults: { heartbeat: 1s, restart: { backoff: { initial: 0s } } }
 workers:
   a: { worker: ticker, isolation: thread }
   b: { worker: ticker, isolation: thread, cell: batch }

@@ -350,7 +350,8 @@ fn a_member_gets_no_more_than_what_the_workers_may() {
         assert!(said.contains("a.log, the output of a: Permission denied"), "{said}");
         assert!(said.contains("as root or as the supervisor's own user"), "{said}");
     }
-    // Where the file lets the member read it, the supervisor does too, unless a directory is closed.
+    // Where the file lets the member read it, the supervisor does too, unless a directory is
+    // closed.
     let set = |path: &str, mode| {
         let mode = std::fs::Permissions::from_mode(mode);
         std::fs::set_permissions(bed.path(path), mode).expect("ours");

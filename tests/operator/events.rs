@@ -99,14 +99,13 @@ fn read(socket: &Path) -> std::thread::JoinHandle<Vec<EventRecord>> {
     reader
 }
 
-/// What a hook read of this, as soon as it has run.
-fn hooked(bed: &Bed, event: &str, worker: &str) -> String {
-    let begin = format!("\"event\":\"{event}\"");
-    let whose = format!("\"worker\":\"{worker}\"}}");
+/// What a hook read of this, as soon as it has run. Hooks of two events may run in any order.
+fn hooked(bed: &Bed, event: &str, worker: &str, generation: u32) -> String {
+    let end =
+        format!("\"event\":\"{event}\",\"generation\":{generation},\"worker\":\"{worker}\"}}");
     bed.wait("a hook", || {
         let text = std::fs::read_to_string(bed.path("hooks.jsonl")).ok()?;
-        let is_it = |line: &&str| line.contains(&begin) && line.ends_with(&whose);
-        text.lines().find(is_it).map(str::to_owned)
+        text.lines().find(|line| line.ends_with(&end)).map(str::to_owned)
     })
 }
 
@@ -122,7 +121,7 @@ fn provoke(bed: &Bed) -> Vec<EventRecord> {
     bed.write("ready", "");
     supervisor.wait_phase("calm", "running");
     std::fs::remove_file(bed.path("ready")).expect("our file");
-    hooked(bed, "unready", "calm");
+    hooked(bed, "unready", "calm", 1);
     supervisor.client.stop(&["calm".into()], true).expect("stopped");
     order("start", "mortal");
     supervisor.wait_phase("mortal", "running");
@@ -143,16 +142,18 @@ fn provoke(bed: &Bed) -> Vec<EventRecord> {
     bed.wait_log("follower cannot start");
     supervisor.wait_incident(2);
     let hooks = [
-        ("running", "calm"),
-        ("unready", "calm"),
-        ("stopped", "calm"),
-        ("failed", "mortal"),
-        ("recovered", "mortal"),
-        ("failed", "missing"),
-        ("quarantined", "missing"),
+        ("running", "calm", 1),
+        ("unready", "calm", 1),
+        ("stopped", "calm", 1),
+        ("failed", "mortal", 1),
+        ("recovered", "mortal", 1),
+        ("failed", "missing", 1),
+        ("quarantined", "missing", 3),
     ];
     let directory = bed.directory.path().to_str().expect("UTF-8");
-    let lines = hooks.map(|(event, worker)| normal(&hooked(bed, event, worker), directory));
+    let lines = hooks.map(|(event, worker, generation)| {
+        normal(&hooked(bed, event, worker, generation), directory)
+    });
     golden("events/hooks.jsonl", &(lines.join("\n") + "\n"));
     order("start", "last");
     let status = supervisor.wait_exit();

@@ -98,6 +98,29 @@ fn the_architecture_names_files_and_tests_that_exist() {
     }
 }
 
+/// Each row of the tables names the test that shows it, in its last column.
+#[test]
+fn the_page_of_what_is_shared_names_a_test_in_each_row() {
+    let mut files = Vec::new();
+    for directory in ["supervisord-rs/src", "workers", "tests"] {
+        list(&repository(directory), &mut files);
+    }
+    let is_source = |file: &&PathBuf| file.extension().is_some_and(|one| one == "rs");
+    let texts = files.iter().filter(is_source).flat_map(std::fs::read_to_string);
+    let sources: Vec<String> = texts.collect();
+    let page = prose(Path::new("docs/shared.md"));
+    let rows = page.lines().filter(|line| line.starts_with("| ") && !line.ends_with("| test |"));
+    let mut count = 0;
+    for row in rows {
+        let last = row.trim_end_matches(" |").rsplit(" | ").next().unwrap_or_default();
+        let name = last.trim_matches('`');
+        let is_test = sources.iter().any(|source| source.contains(&format!("fn {name}()")));
+        assert!(is_test, "docs/shared.md: no test {name}: {row}");
+        count += 1;
+    }
+    assert!(count > 15, "{count}");
+}
+
 fn list(directory: &Path, files: &mut Vec<PathBuf>) {
     files.push(directory.to_owned());
     for entry in std::fs::read_dir(directory).expect("a directory").flatten() {

@@ -1,5 +1,6 @@
 //! Questions of people and programs to the supervisor, and its answers.
 
+mod advise;
 mod afterwards;
 mod answers;
 mod bad_input;
@@ -16,9 +17,11 @@ mod harness;
 mod large_input;
 mod layers;
 mod links;
+mod measure;
 mod messages;
 mod places;
 mod printing;
+mod public_api;
 mod refusals;
 mod reload;
 mod screen;

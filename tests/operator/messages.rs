@@ -16,7 +16,12 @@ use crate::harness::golden::golden;
 use crate::harness::{Bed, repository, text};
 
 /// The sources of what is installed or linked.
-const SOURCES: [&str; 3] = ["supervisord-rs/src", "supervisord-rs/supervision/src", "workers/src"];
+const SOURCES: [&str; 4] = [
+    "supervisord-rs/src",
+    "supervisord-rs/measure/src",
+    "supervisord-rs/supervision/src",
+    "workers/src",
+];
 
 /// Macros whose text is read even if it is one word.
 const PRINTED: [&str; 8] =
@@ -78,10 +83,13 @@ fn the_help_of_each_verb_is_in_its_golden_file() {
     for verb in verbs {
         golden(&format!("help/{verb}.txt"), &help(&[verb, "--help"]));
     }
+    for below in ["run", "list", "init"] {
+        golden(&format!("help/drill-{below}.txt"), &help(&["drill", below, "--help"]));
+    }
 }
 
 /// Every source file but those of tests, in the order of their names.
-fn sources() -> Vec<String> {
+pub(super) fn sources() -> Vec<String> {
     let mut files = BTreeSet::new();
     let mut tests = Vec::new();
     for directory in SOURCES {

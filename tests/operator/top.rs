@@ -1,5 +1,6 @@
 //! `top` and the figures of `status`: on a real terminal, with real keys.
 
+use supervisord_rs::control::protocol::StatusReport;
 use vt100::Color;
 
 use crate::harness::{Bed, find, text};
@@ -35,6 +36,78 @@ fn status_shows_what_workers_use_and_json_has_all_of_it() {
     let json: serde_json::Value =
         serde_json::from_slice(&bed.verb(&["status", "--json"]).stdout).expect("JSON");
     assert!(json["workers"][0]["usage"]["voluntary_switches"].is_u64(), "{json}");
+    supervisor.stop();
+}
+
+#[test]
+fn one_that_computes_is_seen_to_run_and_one_that_sleeps_is_shown_too() {
+    let bed = Bed::new();
+    let places = [
+        ("thread", "isolation: thread"),
+        ("cell", "isolation: thread, cell: box"),
+        ("process", "isolation: process"),
+    ];
+    let mut yaml = "version: 1\nworkers:\n".to_owned();
+    for (name, place) in places {
+        // They share one processor: each is made to wait.
+        yaml += &format!("  busy-{name}: {{ worker: cpu-burner, {place}, cpus: [0] }}\n");
+        yaml += &format!("  idle-{name}: {{ worker: sleeper, {place}, cpus: [0] }}\n");
+    }
+    let supervisor = bed.start(&yaml);
+    supervisor.wait_running();
+    let first = supervisor.client.status_with_usage().expect("figures");
+    let usage = |report: &StatusReport, name: &str| {
+        let worker = find(report, name);
+        worker.usage.unwrap_or_else(|| panic!("no figures of {name}"))
+    };
+    let then = supervisor.wait("each to run, and to be made to wait", |supervisor| {
+        let then = supervisor.client.status_with_usage().ok()?;
+        let has_grown = |(name, _): &(&str, &str)| {
+            let [before, after] =
+                [&first, &then].map(|report| usage(report, &format!("busy-{name}")));
+            after.cpu_us > before.cpu_us + 50_000
+                && after.involuntary_switches > before.involuntary_switches
+                && after.wait_us > before.wait_us
+        };
+        places.iter().all(has_grown).then_some(then)
+    });
+    for (name, _) in places {
+        let (busy, idle) =
+            (usage(&then, &format!("busy-{name}")), usage(&then, &format!("idle-{name}")));
+        assert!(idle.cpu_us < busy.cpu_us && idle.voluntary_switches > 0, "{name}: {idle:?}");
+        assert!(idle.wait_us.is_some(), "{name}: {idle:?}");
+        assert_eq!([busy.last_cpu, idle.last_cpu], [Some(0); 2], "{name}");
+    }
+    let json: serde_json::Value =
+        serde_json::from_slice(&bed.verb(&["status", "--json"]).stdout).expect("JSON");
+    for key in ["cpu_us", "wait_us", "last_cpu"] {
+        assert!(json["workers"][0]["usage"][key].is_u64(), "{key}: {json}");
+    }
+    let shown = text(&bed.verb(&["status"]).stdout);
+    assert!(["WAITED", "PSR"].iter().all(|title| shown.contains(title)), "{shown}");
+    let mut screen = Screen::start(bed.command(&["top", "--interval", "0.1"]), 40, 170);
+    for title in ["CPU%", "WAIT%", "PSR"] {
+        screen.wait(title);
+    }
+    screen.press("q");
+    assert!(screen.end().0.success());
+    supervisor.stop();
+}
+
+#[test]
+fn processes_that_come_and_go_while_they_are_looked_at_are_no_error() {
+    let bed = Bed::new();
+    // Each lives for as long as a look takes; its name ends what comes before the numbers.
+    let yaml = "version: 1\nworkers:\n  w: { command: [sh, -c, 'cp $(command -v true) \"a) Z 1 (\"; \
+        while :; do \"./a) Z 1 (\" & \"./a) Z 1 (\"; done'], cwd: ., ready: { after: 0s } }\n";
+    let supervisor = bed.start(yaml);
+    supervisor.wait_running();
+    for _ in 0..50 {
+        let report = supervisor.client.status_with_usage().expect("an answer");
+        let usage = find(&report, "w").usage.expect("figures");
+        assert!(usage.wait_us.is_some() && usage.last_cpu.is_some(), "{usage:?}");
+        assert!(usage.processes >= 1, "{usage:?}");
+    }
     supervisor.stop();
 }
 

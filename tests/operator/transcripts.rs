@@ -42,10 +42,11 @@ fn pages() -> Vec<String> {
 }
 
 /// The pages with blocks that run, each with a test below.
-const SESSIONS: [&str; 7] = [
+const SESSIONS: [&str; 8] = [
     "README.md",
     "docs/cli.md",
     "docs/configuration.md",
+    "docs/drills.md",
     "docs/faults.md",
     "docs/first-hour-ci.md",
     "docs/first-hour-editor.md",
@@ -95,6 +96,11 @@ fn the_command_line() {
 #[test]
 fn the_configuration() {
     run_page("docs/configuration.md");
+}
+
+#[test]
+fn the_drills() {
+    run_page("docs/drills.md");
 }
 
 #[test]
@@ -154,8 +160,16 @@ fn the_configurations_in_the_pages_are_valid() {
             if block.language != "yaml" || is_bad {
                 continue;
             }
-            let file = bed.write("page.yaml", &whole(&block.text));
-            let output = bed.verb(&["check", file.to_str().expect("UTF-8")]);
+            let is_scenario = block.text.contains("\nscenario: ");
+            let content = if is_scenario { block.text.clone() } else { whole(&block.text) };
+            let name_of_file = match &block.kind {
+                Kind::File(file) => file.as_str(),
+                _ => "page.yaml",
+            };
+            let file = bed.write(name_of_file, &content);
+            // A scenario is read with the configuration that it names, shown before it.
+            let verb: &[&str] = if is_scenario { &["drill", "list"] } else { &["check"] };
+            let output = bed.verb(&[verb, &[file.to_str().expect("UTF-8")]].concat());
             assert!(output.status.success(), "{name}:{}: {}", block.line, text(&output.stderr));
             count += 1;
         }
@@ -168,7 +182,7 @@ fn whole(shown: &str) -> String {
     let first = shown.split(':').next().unwrap_or_default();
     match first {
         "version" => shown.to_owned(),
-        "supervisor" | "defaults" | "cells" | "groups" | "workers" | "hooks" => {
+        "supervisor" | "defaults" | "cells" | "resources" | "groups" | "workers" | "hooks" => {
             format!("version: 1\n{shown}")
         }
         _ => {
@@ -184,7 +198,7 @@ fn whole(shown: &str) -> String {
 }
 
 /// How long an answer may differ from the page.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What the command prints: the first answer that the page shows, else the last one.
 fn answer(session: &mut Session<'_>, command: &Command) -> String {

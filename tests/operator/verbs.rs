@@ -350,3 +350,27 @@ fn what_has_nothing_to_show_says_so_beside_an_empty_answer() {
     said(&["incidents", "-c", file, "--json"], "[]\n", "has no incidents\n");
     said(&["logs", "-c", file], "", "there is no output yet\n");
 }
+
+#[test]
+fn the_registered_workers_are_listed_with_what_they_take() {
+    let bed = Bed::new();
+    let output = bed.verb(&["workers"]);
+    let said = text(&output.stdout);
+    assert!(output.status.success(), "{output:?}");
+    let line = |word: &str| {
+        let words = |line: &&str| line.split_whitespace().next() == Some(word);
+        said.lines().find(words).unwrap_or_else(|| panic!("no `{word}` in:\n{said}")).to_owned()
+    };
+    assert!(line("ticker").ends_with("one unit of work each interval"), "{said}");
+    for words in ["a duration such as 500us", "10ms", "the time between two units of work"] {
+        assert!(line("interval").contains(words), "`{words}` is not in:\n{said}");
+    }
+    let json: serde_json::Value =
+        serde_json::from_slice(&bed.verb(&["workers", "--json"]).stdout).expect("JSON");
+    let all = json.as_array().expect("a list");
+    let ticker = all.iter().find(|entry| entry["worker"] == "ticker").expect("a ticker");
+    assert_eq!(ticker["arguments"][0]["path"], "interval", "{ticker}");
+    assert_eq!(ticker["arguments"][0]["default"], "10ms", "{ticker}");
+    let sleeper = all.iter().find(|entry| entry["worker"] == "sleeper").expect("a sleeper");
+    assert_eq!(sleeper["arguments"], serde_json::json!([]), "it takes none");
+}

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::harness::{Bed, EAGER, read_in_time, text};
+use supervisord_rs::process_table;
+
+use crate::harness::{Bed, EAGER, Supervisor, read_in_time, text};
 
 /// All files of a log, oldest first, as one text.
 fn whole(path: &Path) -> Vec<u8> {
@@ -183,6 +185,20 @@ fn lines_get_what_is_asked_for_and_streams_go_where_they_should() {
     assert_eq!(text(&log).matches("err\n").count(), 2, "shown and through: {}", text(&log));
 }
 
+/// Kills the supervisor, and returns which one that was. Before that its threads for output have
+/// come to rest: they count what they have written after that is in the file, and what is not
+/// counted was no incarnation's for the next supervisor.
+fn kill_at_rest(supervisor: &Supervisor<'_>) -> i32 {
+    let pid = supervisor.status().supervisor.pid;
+    supervisor.wait("its threads to rest", |_| {
+        let all = process_table::threads(pid).into_iter();
+        let mut all = all.filter_map(|tid| process_table::thread_stat(pid, tid));
+        all.all(|stat| stat.name_lossy() != "logs" || stat.state == 'S').then_some(())
+    });
+    crate::harness::kill(pid, nix::sys::signal::Signal::SIGKILL);
+    pid
+}
+
 #[test]
 fn the_last_lines_are_those_of_the_incarnation_that_died() {
     let bed = Bed::new();
@@ -195,8 +211,7 @@ fn the_last_lines_are_those_of_the_incarnation_that_died() {
     supervisor.wait_output("w", "run 3");
     let before = supervisor.worker("w");
     assert!(before.pid.is_some(), "{before:?}");
-    let pid = supervisor.status().supervisor.pid;
-    crate::harness::kill(pid, nix::sys::signal::Signal::SIGKILL);
+    let pid = kill_at_rest(&supervisor);
     supervisor.wait_successor(pid);
     assert_eq!(supervisor.worker("w").pid, before.pid, "it was adopted");
     bed.write("go", "");
@@ -243,8 +258,7 @@ fn the_last_lines_of_an_adopted_worker_are_whole_whatever_form_they_have_in_the_
             text(&supervisor.bed.verb(&["logs", "-n99", name]).stdout).contains(&last).then_some(())
         });
     }
-    let pid = supervisor.status().supervisor.pid;
-    crate::harness::kill(pid, nix::sys::signal::Signal::SIGKILL);
+    let pid = kill_at_rest(&supervisor);
     supervisor.wait_successor(pid);
     bed.write("go", "");
     let incidents = supervisor.wait("an incident of each", |supervisor| {

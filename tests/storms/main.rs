@@ -1,6 +1,7 @@
 //! Tests that need the whole machine: storms of deaths, a thousand workers, a slow world, and an
 //! idle one.
 
+mod bank;
 mod black_box_storm;
 mod busy;
 #[path = "../disturbances/mod.rs"]

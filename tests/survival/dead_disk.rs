@@ -218,18 +218,8 @@ fn with_a_dead_log(bed: &Bed) -> Option<(crate::harness::Supervisor<'_>, DeadDis
     let dead = DeadDisk::over(&logs)?;
     let pid = before.supervisor.pid;
     crate::harness::kill(pid, nix::sys::signal::Signal::SIGUSR2);
-    supervisor.wait("a thread that hangs", |_| hangs_in_a_disk(pid).then_some(()));
+    supervisor.wait("a thread that hangs", |_| dead.blocks(pid).then_some(()));
     Some((supervisor, dead, before))
-}
-
-/// Whether a thread of a process waits for a disk that does not answer: in state S until it is
-/// killed, and D from then on.
-fn hangs_in_a_disk(pid: i32) -> bool {
-    let hangs = |tid: &i32| {
-        fs::read_to_string(format!("/proc/{pid}/task/{tid}/wchan"))
-            .is_ok_and(|place| place.contains("request_wait") || place.contains("fuse"))
-    };
-    threads(pid).iter().any(hangs)
 }
 
 #[test]
@@ -280,7 +270,7 @@ fn a_dead_disk_mounted_over_its_directories_does_not_hold_a_running_supervisor()
         let Some(mut dead) = DeadDisk::over(&bed.path(directory)) else { return };
         let pid = find(&client.status().expect("it answers"), "b").pid.expect("running");
         let own = client.status().expect("it answers").supervisor.pid;
-        bed.wait("a thread that hangs in the disk", || hangs_in_a_disk(own).then_some(()));
+        bed.wait("a thread that hangs in the disk", || dead.blocks(own).then_some(()));
         for _ in 0..20 {
             client.status().expect("it answers");
         }

@@ -193,9 +193,9 @@ fn shutdown_waits_for_the_end_that_a_successor_brings() {
     assert!(bed.output("polite").contains("bye"), "{}", bed.log());
 }
 
-/// The supervisor gets PWR for each thread of the guardian that becomes its parent and dies: however
-/// often it comes, it is not a second order. A service manager or a person may order the end on top
-/// of it: a first order.
+/// The supervisor gets PWR for each thread of the guardian that becomes its parent and dies:
+/// however often it comes, it is not a second order. A service manager or a person may order the
+/// end on top of it: a first order.
 #[test]
 fn the_guardians_death_leaves_workers_their_time_to_stop() {
     for round in 0..3 {
@@ -364,12 +364,9 @@ fn a_guardian_that_does_not_read_blocks_nothing() {
 
 /// Fills the queue of the guardian's socket, whose name its supervisor knows.
 fn fill_queue(of_supervisor: i32) {
-    let environment =
-        std::fs::read(format!("/proc/{of_supervisor}/environ")).expect("its environment");
-    let name =
-        environment.split(|&byte| byte == 0).find_map(|line| line.strip_prefix(b"NOTIFY_SOCKET=@"));
-    let address =
-        SocketAddr::from_abstract_name(name.expect("a guardian's socket")).expect("an address");
+    let address = crate::harness::variable(of_supervisor, "NOTIFY_SOCKET");
+    let name = address.strip_prefix('@').expect("an abstract name");
+    let address = SocketAddr::from_abstract_name(name).expect("an address");
     let socket = UnixDatagram::unbound().expect("a socket");
     socket.set_nonblocking(true).expect("non-blocking");
     while socket.send_to_addr(b"STATUS=filling", &address).is_ok() {}
@@ -459,11 +456,12 @@ fn an_order_to_end_that_comes_to_guardian_and_supervisor_is_one() {
     let flag = bed.path("in-time").display().to_string();
     let yaml = format!(
         "version: 1\ndefaults: {{ ready: {{ after: 0s }}, stop: {{ timeout: 30s }} }}\nworkers:\n  \
-         w: {{ command: [sh, -c, \"trap 'sleep 0.5; touch {flag}; exit 0' TERM; while :; do sleep \
-         0.05; done\"] }}\n"
+         w: {{ command: [sh, -c, \"trap 'sleep 0.5; touch {flag}; exit 0' TERM; echo up; while :; do \
+         sleep 0.05; done\"] }}\n"
     );
     let mut supervisor = bed.start(&yaml);
     let before = supervisor.wait_running();
+    supervisor.wait_output("w", "up");
     kill(before.supervisor.pid, Signal::SIGTERM);
     supervisor.wait_phase("w", "stopping");
     kill(supervisor.child_pid(), Signal::SIGTERM);

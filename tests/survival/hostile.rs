@@ -23,11 +23,8 @@ const LINGER_S: i32 = 90;
 
 /// A connection to the notify socket that the environment of a process names.
 fn line_to(pid: i32) -> UnixDatagram {
-    let environment = fs::read(format!("/proc/{pid}/environ")).expect("a live process");
-    let mut variables = environment.split(|byte| *byte == 0);
-    let name = variables
-        .find_map(|variable| variable.strip_prefix(b"NOTIFY_SOCKET=@"))
-        .expect("its socket");
+    let address = crate::harness::variable(pid, "NOTIFY_SOCKET");
+    let name = address.strip_prefix('@').expect("an abstract name");
     let socket = UnixDatagram::unbound().expect("a socket");
     socket
         .connect_addr(&SocketAddr::from_abstract_name(name).expect("a name"))
@@ -244,7 +241,7 @@ fn a_cell_that_takes_no_orders_ends_whole_and_comes_back() {
     let yaml = format!(
         "version: 1\nsupervisor: {{ fault_injection: allow }}\n\
          defaults: {{ {EAGER}, isolation: thread, cell: x }}\nworkers:\n  \
-         hangs: {{ worker: ticker, heartbeat: 500ms, ready: {{ timeout: 2s }} }}\n  \
+         hangs: {{ worker: ticker, heartbeat: 1s, ready: {{ timeout: 4s }} }}\n  \
          other: {{ worker: ticker }}\n"
     );
     let supervisor = bed.start(&yaml);

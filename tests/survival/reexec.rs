@@ -525,13 +525,14 @@ fn a_stuck_successor_changes_nothing_and_blocks_nothing() {
     let bed = Bed::new();
     let supervisor = bed.start(
         "version: 1\ndefaults: { ready: { after: 0s } }\nworkers:\n  \
-         slow: { command: [sh, -c, 'trap \"\" TERM; while :; do sleep 0.1; done'], stop: { \
-         timeout: 8s } }\n  \
+         slow: { command: [sh, -c, 'trap \"\" TERM; echo up; while :; do sleep 0.1; done'], stop: \
+         { timeout: 8s } }\n  \
          spare: { command: [sleep, 1d] }\n  code: { worker: ticker, isolation: process }\n  \
          in-cell: { worker: ticker, isolation: thread, cell: c }\n  \
          thread: { worker: ticker, isolation: thread }\n",
     );
     let before = running(&supervisor);
+    supervisor.wait_output("slow", "up");
     let in_flight = bed.command(&["restart", "slow"]).spawn().expect("it runs");
     supervisor.wait_phase("slow", "stopping");
     let stuck = script(&bed, "stuck", "[ \"$1\" = check ] && exit 0; exec sleep 1d");

@@ -203,7 +203,7 @@ fn a_worker_whose_board_is_of_another_release_is_not_adopted_and_runs_once() {
                 .is_ok_and(|target| target.to_string_lossy().contains("memfd:c"))
         };
         let board = open.flatten().map(|entry| entry.path()).find(is_board).expect("its board");
-        let version = (workers::board::MAGIC + 1).to_ne_bytes();
+        let version = (workers::runtime::board::MAGIC + 1).to_ne_bytes();
         let file = std::fs::File::options().write(true).open(board).expect("its board");
         std::os::unix::fs::FileExt::write_all_at(&file, &version, 0).expect("written");
     });

@@ -9,6 +9,7 @@ use std::process::Stdio;
 use crate::harness::skip::{Lack, skip};
 use crate::harness::{Bed, EAGER, Stopped, find, is_alive, is_root, join_in_time, kill, text};
 use nix::sys::signal::Signal;
+use supervisord_rs::control::protocol::IncidentRecord;
 
 /// A cgroup of the freezer of version 1: a process that is frozen there does not die of SIGKILL,
 /// like one that waits for a dead disk.
@@ -190,8 +191,8 @@ fn sdk_code_that_is_frozen_in_its_sleep_is_found_and_one_that_sleeps_is_not_dist
     let bed = Bed::new();
     let yaml = format!(
         "version: 1\ndefaults: {{ {EAGER} }}\nworkers:\n  \
-            frozen: {{ worker: sleeper, heartbeat: 1s }}\n  \
-            asleep: {{ worker: sleeper, heartbeat: 100ms }}\n"
+            frozen: {{ worker: sleeper, heartbeat: 3s }}\n  \
+            asleep: {{ worker: sleeper, heartbeat: 600ms }}\n"
     );
     let supervisor = bed.start(&yaml);
     supervisor.wait_running();
@@ -206,7 +207,7 @@ fn sdk_code_that_is_frozen_in_its_sleep_is_found_and_one_that_sleeps_is_not_dist
         let worker = supervisor.worker("frozen");
         (worker.phase == "running" && worker.pid != Some(before)).then_some(())
     });
-    assert_eq!(supervisor.worker("asleep").generation, 1, "twenty of its heartbeats have passed");
+    assert_eq!(supervisor.worker("asleep").generation, 1, "five of its heartbeats have passed");
     supervisor.stop();
 }
 
@@ -266,11 +267,20 @@ struct Tracer {
 
 impl Tracer {
     fn attach(pid: i32) -> Self {
+        Self::with(pid, 0)
+    }
+
+    /// One that holds the first thread of a process on its way out, while the others end.
+    fn of_its_end(pid: i32) -> Self {
+        Self::with(pid, libc::PTRACE_O_TRACEEXIT)
+    }
+
+    fn with(pid: i32, options: i32) -> Self {
         let (end, ended) = std::sync::mpsc::channel();
         let (begun, has_begun) = std::sync::mpsc::channel();
         let thread = std::thread::spawn(move || {
             // SAFETY: the call has no memory effects in this process.
-            let result = unsafe { libc::ptrace(libc::PTRACE_SEIZE, pid, 0, 0) };
+            let result = unsafe { libc::ptrace(libc::PTRACE_SEIZE, pid, 0, options) };
             begun.send(result).expect("a listener");
             let _ = ended.recv();
         });
@@ -314,12 +324,49 @@ fn a_worker_that_dies_while_it_is_traced_is_restarted_and_the_loop_is_not_held()
 }
 
 #[test]
+fn none_vanishes_from_a_cell_whose_threads_end_one_after_the_other() {
+    let bed = Bed::new();
+    let yaml = format!(
+        "version: 1\nsupervisor: {{ fault_injection: allow }}\ndefaults: {{ {EAGER} }}\nworkers:\n  \
+         a: {{ worker: ticker, isolation: thread, cell: x, heartbeat: 200ms }}\n  \
+         b: {{ worker: ticker, isolation: thread, cell: x, heartbeat: 200ms }}\n  \
+         later: {{ worker: ticker, isolation: process, heartbeat: 1s }}\n"
+    );
+    let supervisor = bed.start(&yaml);
+    let [_, _, pid] = ["b", "later", "a"].map(|name| supervisor.wait_phase(name, "running").pid);
+    let pid = pid.expect("it runs");
+    let tracer = Tracer::of_its_end(pid);
+    kill(pid, Signal::SIGKILL);
+    supervisor.wait("the first thread alone", |_| {
+        let threads = std::fs::read_dir(format!("/proc/{pid}/task")).ok()?;
+        (threads.count() == 1).then_some(())
+    });
+    // By then their signs of life were missed again and again.
+    supervisor.client.inject("later", "hang").expect("ordered");
+    supervisor.wait_generation("later", 2);
+    tracer.let_go();
+    let incidents = supervisor.wait("what has struck all", |supervisor| {
+        let incidents = supervisor.incidents();
+        let is_done = ["a", "b", "later"]
+            .iter()
+            .all(|name| incidents.iter().any(|known| known.lost.iter().any(|it| it == name)));
+        is_done.then_some(incidents)
+    });
+    let of_cell = |incident: &&IncidentRecord| incident.lost != ["later"];
+    let of_cell: Vec<_> = incidents.iter().filter(of_cell).collect();
+    let [one] = of_cell.as_slice() else { panic!("one death: {incidents:#?}") };
+    assert_eq!(one.lost, ["a", "b"], "{incidents:#?}");
+    assert_eq!(one.ending.signal.as_deref(), Some("SIGKILL"), "{incidents:#?}");
+    supervisor.stop();
+}
+
+#[test]
 fn no_worker_is_launched_into_a_cell_that_is_dying() {
     let bed = Bed::new();
     let yaml = format!(
         "version: 1\nsupervisor: {{ fault_injection: allow }}\n\
          defaults: {{ {EAGER}, isolation: thread, cell: x }}\nworkers:\n  \
-         hangs: {{ worker: ticker, heartbeat: 300ms, on_hang: recycle }}\n  \
+         hangs: {{ worker: ticker, heartbeat: 1s, on_hang: recycle }}\n  \
          restless: {{ worker: file-hasher, args: {{ directory: /nowhere }}, restart: {{ policy: \
          on-failure, backoff: {{ initial: 100ms, max: 100ms, jitter: 0 }}, limit: {{ restarts: \
          1000, within: 60s }} }} }}\n"

@@ -173,11 +173,11 @@ fn dependents_come_back_when_the_dependency_does() {
 fn no_more_start_at_once_than_is_allowed_and_none_sooner() {
     let bed = Bed::new();
     let mut yaml =
-        "version: 1\nsupervisor: { start: { concurrency: 2, stagger: 30ms } }\nworkers:\n"
+        "version: 1\nsupervisor: { start: { concurrency: 2, stagger: 300ms } }\nworkers:\n"
             .to_owned();
     for index in 0..6 {
         yaml.push_str(&format!(
-            "  w{index}: {{ command: [sleep, 1d], autostart: false, ready: {{ after: 100ms }} }}\n"
+            "  w{index}: {{ command: [sleep, 1d], autostart: false, ready: {{ after: 800ms }} }}\n"
         ));
     }
     let supervisor = bed.start(&yaml);
@@ -204,11 +204,13 @@ fn no_more_start_at_once_than_is_allowed_and_none_sooner() {
             break;
         }
     }
+    // A busy machine may keep the supervisor from the first of two for a while, and not from the
+    // second.
     assert!(
-        launched.windows(2).all(|two| two[1] - two[0] >= 29_000),
-        "30 ms between two: {launched:?}"
+        launched.windows(2).all(|two| two[1] - two[0] >= 150_000),
+        "300 ms between two: {launched:?}"
     );
-    assert!(launched[5] - launched[0] >= 200_000, "three rounds of 100 ms: {launched:?}");
+    assert!(launched[5] - launched[0] >= 1_400_000, "three rounds of 800 ms: {launched:?}");
     supervisor.stop();
 }
 

@@ -149,8 +149,8 @@ fn a_thousand_instant_exits_are_never_promoted() {
 fn a_worker_that_ignores_its_stop_signal_is_killed_with_its_children() {
     let bed = Bed::new();
     let yaml = "version: 1\nworkers:\n  deaf:\n    \
-        command: [sh, -c, \"trap '' TERM; sleep 1d & while :; do sleep 1; done\"]\n    \
-                ready: { after: 100ms }\n    stop: { timeout: 200ms }\n";
+        command: [sh, -c, \"trap '' TERM; sleep 1d & echo deaf; while :; do sleep 1; done\"]\n    \
+                ready: { log: deaf }\n    stop: { timeout: 200ms }\n";
     let supervisor = bed.start(yaml);
     supervisor.wait_running();
     let done = supervisor.client.stop(&["deaf".into()], true).expect("stopped");

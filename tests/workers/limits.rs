@@ -176,6 +176,7 @@ fn enforced(ground: &Ground, bed: &Bed, yaml: &str) {
         (limits.memory, limits.cpu_percent, limits.pids),
         (Some(64 << 20), Some(50), Some(16))
     );
+    assert_eq!(limits.cpu_weight, Some(60));
     let cell = leaf(find(&status, "boxed").pid.expect("running"));
     assert_eq!(content(cell.join("memory.max")), (64_u64 << 20).to_string());
     assert_eq!(content(cell.join("pids.max")), "40");
@@ -183,6 +184,7 @@ fn enforced(ground: &Ground, bed: &Bed, yaml: &str) {
         let pid = supervisor.worker("eater").pid?;
         let leaf = leaf(pid);
         let file = |name: &str| fs::read_to_string(leaf.join(name)).ok();
+        assert_eq!(file("cpu.weight")?, "60\n");
         Some((file("memory.max")?, file("cpu.max")?, file("pids.max")?, file("memory.oom.group")?))
     });
     let expected = ((64_u64 << 20).to_string() + "\n", "50000 100000\n", "16\n", "1\n");
@@ -288,6 +290,47 @@ fn a_supervisor_in_a_cgroup_of_its_own_moves_below_and_leaves_it_as_it_was() {
         }
         supervisor.stop();
     }
+}
+
+#[test]
+fn one_with_a_lower_weight_gets_less_of_its_processor() {
+    let bed = Bed::new();
+    let burner = |weight: u32| {
+        format!(
+            "{{ worker: cpu-burner, cpus: [0], limits: {{ cpu_weight: {weight} }}, restart: never }}"
+        )
+    };
+    let yaml = format!("version: 1\nworkers:\n  much: {}\n  little: {}\n", burner(200), burner(20));
+    let Some(ground) = Ground::new("weight") else {
+        let supervisor = bed.start(&yaml);
+        for name in ["much", "little"] {
+            let ending =
+                supervisor.wait("the refusal", |supervisor| supervisor.worker(name).ending);
+            let message = ending.message.expect("a message");
+            assert!(message.starts_with("cannot enforce its limits: "), "{message}");
+        }
+        supervisor.stop();
+        lacks_controllers();
+        return;
+    };
+    let supervisor = ground.start(&bed, &yaml, &[]);
+    let status = supervisor.wait_running();
+    let used = || {
+        ["much", "little"].map(|name| {
+            let file = leaf(find(&status, name).pid.expect("running")).join("cpu.stat");
+            let text = content(file);
+            let used = text.lines().find_map(|line| line.strip_prefix("usage_usec "));
+            used.and_then(|used| used.parse::<u64>().ok()).expect("microseconds")
+        })
+    };
+    let first = used();
+    let [much, little] = supervisor.wait("both to have run", |_| {
+        let now = used();
+        let grown = [now[0] - first[0], now[1] - first[1]];
+        (grown[0] + grown[1] > 800_000).then_some(grown)
+    });
+    assert!(much > 3 * little, "ten times the weight: {much} and {little} us");
+    supervisor.stop();
 }
 
 /// Waits for a signal, and then allocates.

@@ -144,17 +144,20 @@ fn an_injection_says_what_came_of_it_even_if_that_is_nothing() {
     let bed = Bed::new();
     let yaml = "version: 1\nsupervisor: { fault_injection: allow }\n\
         defaults: { ready: { after: 0s } }\nworkers:\n  \
-        polite: { command: [sh, -c, 'trap \"exit 0\" TERM; while :; do sleep 0.01; done'], \
+        polite: { command: [sh, -c, 'trap \"exit 0\" TERM; echo up; while :; do sleep 0.01; done'], \
         restart: { policy: always, backoff: { initial: 0s } } }\n  \
-        deaf: { command: [sh, -c, 'trap \"\" TERM; while :; do sleep 0.1; done'], stop: { \
+        deaf: { command: [sh, -c, 'trap \"\" TERM; echo up; while :; do sleep 0.1; done'], stop: { \
         timeout: 0s } }\n  \
-        catching: { command: [sh, -c, 'trap : TERM; while :; do sleep 0.1; done'], stop: { \
+        catching: { command: [sh, -c, 'trap : TERM; echo up; while :; do sleep 0.1; done'], stop: { \
         timeout: 0s } }\n  \
         code: { worker: ticker }\n  idle: { worker: ticker }\n  \
         thread: { worker: ticker, isolation: thread }\n";
     let supervisor = bed.start(yaml);
     supervisor.wait_running();
     supervisor.wait_progress(None);
+    for name in ["polite", "deaf", "catching"] {
+        supervisor.wait_output(name, "up");
+    }
     let begun = Instant::now();
     for (arguments, status, words) in [
         (

@@ -13,11 +13,11 @@ use supervisord_rs::process_table;
 /// double fork, one that has also wiped its environment, as sudo does.
 const PARENT: &str = include_str!("../fixtures/parent.py");
 
-fn families() -> Vec<(&'static str, Bed)> {
+pub(crate) fn families() -> Vec<(&'static str, Bed)> {
     vec![("cgroup", Bed::new()), ("walk", Bed::new())]
 }
 
-fn start<'a>(bed: &'a Bed, how: &str, yaml: &str) -> Supervisor<'a> {
+pub(crate) fn start<'a>(bed: &'a Bed, how: &str, yaml: &str) -> Supervisor<'a> {
     bed.write("parent.py", PARENT);
     let value = if how == "walk" { "off" } else { "on" };
     bed.start_in(yaml, &[], &[("SUPERVISORD_RS_CGROUPS", value)])
@@ -341,10 +341,8 @@ fn a_copied_mark_admits_no_process() {
     // Without a guardian, children of this test look like orphans of an earlier supervisor.
     let supervisor = bed.start_in(yaml, &["--no-guardian"], &[("SUPERVISORD_RS_CGROUPS", "off")]);
     let pid = supervisor.wait_phase("w", "starting").pid.expect("it runs");
-    let variables = ["SUPERVISORD_RS_FAMILY", "NOTIFY_SOCKET"].map(|name| {
-        let value = process_table::variable(pid, name).expect("it is marked");
-        (name, String::from_utf8(value).expect("plain"))
-    });
+    let marks = ["SUPERVISORD_RS_FAMILY", "NOTIFY_SOCKET"];
+    let variables = marks.map(|name| (name, crate::harness::variable(pid, name)));
     let mut stranger = std::process::Command::new("python3")
         .args(["-c", SAY, "READY=1\nMAINPID=1", "and wait"])
         .envs(variables)
@@ -385,7 +383,7 @@ fn large_families_do_not_hold_the_loop() {
         eprintln!("{how}: {others} processes, a hundred stopped in {took:?}, {turns:?}");
         // A walk for each member takes seconds; one for all takes milliseconds, on a busy machine
         // some more.
-        assert!(turns.longest_us < 1_000_000, "{how}: {turns:?}");
+        assert!(turns.cpu_longest_us < 500_000, "{how}: {turns:?}");
         assert!(took < Duration::from_secs(10), "{how}: {took:?}");
         // The end of everything waits for them no longer than `stop` does.
         supervisor.client.start(&["w".into()], true).expect("started");

@@ -370,18 +370,18 @@ fn time_in_which_the_supervisor_did_not_run_counts_against_no_worker() {
     );
     let yaml = format!(
         "version: 1\ndefaults: {{ cwd: ., restart: never }}\nworkers:\n  \
-         beats: {{ {beating}, heartbeat: 1s, ready: {{ after: 0s }} }}\n  \
-         sdk: {{ worker: ticker, heartbeat: 1s }}\n  \
-         busy: {{ worker: cpu-burner, heartbeat: 1s }}\n  \
-         asleep: {{ worker: sleeper, heartbeat: 1s }}\n  \
-         notify: {{ {notify}, ready: {{ notify: true, timeout: 3s }} }}\n  \
-         newline: {{ {newline}, ready: {{ fd: 4, timeout: 3s }} }}\n  \
-         log: {{ {log}, ready: {{ log: UP, timeout: 3s }} }}\n  \
-         tcp: {{ {tcp}, ready: {{ tcp: '127.0.0.1:{port}', every: 100ms, timeout: 3s }} }}\n  \
+         beats: {{ {beating}, heartbeat: 6s, ready: {{ after: 0s }} }}\n  \
+         sdk: {{ worker: ticker, heartbeat: 6s }}\n  \
+         busy: {{ worker: cpu-burner, heartbeat: 6s }}\n  \
+         asleep: {{ worker: sleeper, heartbeat: 6s }}\n  \
+         notify: {{ {notify}, ready: {{ notify: true, timeout: 8s }} }}\n  \
+         newline: {{ {newline}, ready: {{ fd: 4, timeout: 8s }} }}\n  \
+         log: {{ {log}, ready: {{ log: UP, timeout: 8s }} }}\n  \
+         tcp: {{ {tcp}, ready: {{ tcp: '127.0.0.1:{port}', every: 100ms, timeout: 8s }} }}\n  \
          http: {{ command: [sh, -c, '{go}; exec python3 -m http.server {http} --bind 127.0.0.1'], \
-         ready: {{ http: 'http://127.0.0.1:{http}/', every: 100ms, timeout: 3s }} }}\n  \
+         ready: {{ http: 'http://127.0.0.1:{http}/', every: 100ms, timeout: 8s }} }}\n  \
          exec: {{ command: [sh, -c, '{go}; touch up; exec sleep 1d'], ready: {{ exec: [test, -e, \
-         up], every: 100ms, timeout: 3s }} }}\n"
+         up], every: 100ms, timeout: 8s }} }}\n"
     );
     let supervisor = bed.start_with(&yaml, &["--no-guardian"]);
     for name in ["beats", "sdk", "busy", "asleep"] {
@@ -397,7 +397,7 @@ fn time_in_which_the_supervisor_did_not_run_counts_against_no_worker() {
     let suspended = [pid, busy].map(Stopped::new);
     bed.write("go", "");
     // The pause is the subject of the test: it is longer than every timeout.
-    std::thread::sleep(Duration::from_secs(5));
+    std::thread::sleep(Duration::from_secs(10));
     drop(suspended);
     let status = supervisor.wait_running();
     assert!(status.workers.iter().all(|worker| worker.generation == 1), "{status:?}");

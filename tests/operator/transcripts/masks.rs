@@ -10,7 +10,7 @@ use regex::{Captures, Regex};
 const COLUMNS: [&str; 6] = ["PID", "UPTIME", "PROGRESS", "seen", "back", "work lost"];
 
 /// Columns that a busy machine shows as `-`, since it answers without figures then.
-const FIGURES: [&str; 4] = ["CPU", "MEMORY", "THREADS", "FDS"];
+const FIGURES: [&str; 7] = ["CPU", "WAITED", "MEMORY", "THREADS", "FDS", "SWITCHES", "PSR"];
 
 /// Whether a command printed what the page shows. A line `...` of the page stands for any lines.
 pub(super) fn same(page: &str, program: &str) -> bool {

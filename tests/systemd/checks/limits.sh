@@ -102,7 +102,7 @@ cells:
 workers:
   # One line of 200 MB, which is kept whole.
   eater: { shell: true, command: "sleep 5; head -c 200M /dev/zero | tail", limits: { memory: 64MiB } }
-  victim: { command: [sleep, 1d], limits: { memory: 64MiB } }
+  victim: { command: [sleep, 1d], limits: { memory: 64MiB, cpu_weight: 60 } }
   # The inner shell ends when it cannot fork; what it has started stays, and so does the worker.
   forker: { shell: true, command: "sh -c 'for i in 1 2 3 4 5 6 7 8 9; do sleep 1d & done'; exec sleep 1d", limits: { pids: 6 }, autostart: false }
   burner: { shell: true, command: "while :; do :; done", limits: { cpu: 20% } }
@@ -138,6 +138,7 @@ check_enforced() { # WAY
     wait_for "the victim to be back" is victim phase running
     ! has_incident 'out-of-memory in victim' || fail "$1: a person's SIGKILL was taken for the kernel's"
     [ "$(cat "$(leaf victim)/memory.max")" = $((64 << 20)) ] || fail "$1: memory.max"
+    [ "$(cat "$(leaf victim)/cpu.weight")" = 60 ] || fail "$1: cpu.weight"
     [ "$(field victim memory)" = $((64 << 20)) ] || fail "$1: status does not show the limit"
     [ "$(cat "$(leaf boxed)/memory.max")" = $((128 << 20)) ] || fail "$1: memory.max of the cell"
 
