@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -483,6 +483,39 @@ fn readers_of_events_do_not_delay_a_hand_over() {
         "{with_reader:?} with a reader, {alone:?} without"
     );
     supervisor.stop();
+}
+
+/// Whoever has the answer of a hand-over may ask at once, with a client that asks only once.
+#[test]
+fn the_successor_serves_each_client_that_connects_after_the_answer() {
+    let bed = Bed::new();
+    let supervisor = bed.start("version: 1\nworkers:\n  w: { command: [sleep, 1d] }\n");
+    running(&supervisor);
+    for round in 0..10 {
+        supervisor.client.reexec(None, None).expect("handed over");
+        let asked: Vec<_> = (0..4)
+            .map(|_| {
+                let socket = bed.path("run/control.sock");
+                std::thread::spawn(move || asked_once(&socket))
+            })
+            .collect();
+        for answer in asked {
+            let answer = join_in_time(answer);
+            assert!(answer.starts_with("HTTP/1.1 200"), "round {round}: {answer:?}");
+        }
+    }
+    supervisor.stop();
+}
+
+/// The whole answer to one question; what came of it, where the supervisor broke off.
+fn asked_once(socket: &Path) -> String {
+    let mut client = std::os::unix::net::UnixStream::connect(socket).expect("it listens");
+    client.set_read_timeout(Some(DEADLINE)).expect("a socket");
+    let question = b"GET /v1/status HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    let mut answer = Vec::new();
+    let asked = client.write_all(question).and_then(|()| client.read_to_end(&mut answer));
+    let error = asked.err().map(|error| error.to_string()).unwrap_or_default();
+    text(&answer) + &error
 }
 
 /// A binary that is slow to check the configuration delays nothing.

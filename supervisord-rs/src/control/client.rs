@@ -252,7 +252,7 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub fn events(&self) -> Result<Events<'_>, ClientError> {
-        self.runtime.block_on(self.stream("/v1/events"))
+        self.runtime.block_on(asked_again(|| self.stream("/v1/events")))
     }
 
     /// Captured output. It ends by itself unless it is followed.

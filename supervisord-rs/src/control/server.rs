@@ -23,6 +23,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::unix::SocketAddr;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use self::spare::Spare;
@@ -49,6 +50,9 @@ type Requests = mpsc::Sender<Request>;
 #[derive(Debug)]
 pub struct Server {
     places: Arc<Places>,
+    /// The task that accepts, and the order to it to end.
+    acceptor: JoinHandle<()>,
+    closing_door: watch::Sender<bool>,
     closing: watch::Sender<bool>,
     /// Decides what becomes of waiting clients when the server ends.
     listener: Option<OwnedFd>,
@@ -86,24 +90,36 @@ impl Server {
         let places = Arc::new(Places::new());
         shown::READERS.begin();
         let (closing, closed) = watch::channel(false);
+        let (closing_door, door_closed) = watch::channel(false);
         listener.set_nonblocking(true)?;
         let copy = listener.as_fd().try_clone_to_owned().ok();
         let service = Service { admission, requests, places: Arc::clone(&places), closed };
-        handle.spawn(serve(UnixListener::from_std(listener)?, service));
-        Ok(Self { places, closing, listener: copy })
+        let acceptor =
+            handle.spawn(serve(UnixListener::from_std(listener)?, service, door_closed));
+        Ok(Self { places, acceptor, closing_door, closing, listener: copy })
+    }
+
+    /// Accepts no more clients: those that connect from now on wait in the queue of the socket.
+    /// Returns when this server cannot accept any more. Those that it has accepted are served.
+    pub async fn close_door(&mut self) {
+        self.closing_door.send_replace(true);
+        if !self.acceptor.is_finished() {
+            // An error says that the task is gone, which is an end too.
+            let _ = (&mut self.acceptor).await;
+        }
     }
 
     /// Takes no more clients, and waits until those that are there have their answers: at most
     /// `limit`. The listening socket, where others wait.
     pub async fn end(self, limit: Duration) -> Option<std::os::unix::net::UnixListener> {
+        self.closing_door.send_replace(true);
         self.closing.send_replace(true);
         let _ = timeout(limit, self.places.all_are_free()).await;
         self.listener.map(Into::into)
     }
 }
 
-async fn serve(listener: UnixListener, service: Service) {
-    let mut closed = service.closed.clone();
+async fn serve(listener: UnixListener, service: Service, mut door_closed: watch::Receiver<bool>) {
     let (mut spare, mut is_told) = (Spare::new(), false);
     loop {
         spare.keep(&listener);
@@ -131,7 +147,7 @@ async fn serve(listener: UnixListener, service: Service) {
         };
         tokio::select! {
             () = turn => {}
-            () = end(&mut closed) => return,
+            () = end(&mut door_closed) => return,
         }
     }
 }

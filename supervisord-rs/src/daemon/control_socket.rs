@@ -123,6 +123,13 @@ impl ControlSocket {
         )
     }
 
+    /// Clients that connect from now on wait for the next supervisor.
+    pub(super) async fn close_door(&mut self) {
+        if let Some(server) = &mut self.server {
+            server.close_door().await;
+        }
+    }
+
     /// Clients get the answers that are on their way, for so long at most. The socket, which no
     /// task serves any more.
     pub(super) async fn end(&mut self, limit: Duration) -> Option<UnixListener> {

@@ -55,6 +55,8 @@ impl Daemon {
             },
         };
         self.pass_on_signals(heir);
+        // A client that has this answer may ask the next question at once: the successor serves it.
+        self.control.close_door().await;
         let _ = answer.send(result);
         // Streams of events end at once; no supervisor runs until this one has ended.
         self.observers.stream.close();
