@@ -94,8 +94,7 @@ impl Server {
         listener.set_nonblocking(true)?;
         let copy = listener.as_fd().try_clone_to_owned().ok();
         let service = Service { admission, requests, places: Arc::clone(&places), closed };
-        let acceptor =
-            handle.spawn(serve(UnixListener::from_std(listener)?, service, door_closed));
+        let acceptor = handle.spawn(serve(UnixListener::from_std(listener)?, service, door_closed));
         Ok(Self { places, acceptor, closing_door, closing, listener: copy })
     }
 

@@ -115,7 +115,7 @@ pub enum Notice {
 
 /// For the last lines of a worker that has failed: where its log hangs, its record and its answer
 /// do without them.
-pub const TAIL_TIMEOUT: Duration = Duration::from_millis(500);
+pub const TAIL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The last lines of a worker, filled in by a thread as soon as all output has been taken.
 pub type Tail = Arc<OnceLock<Vec<String>>>;

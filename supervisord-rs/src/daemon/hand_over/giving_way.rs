@@ -25,7 +25,7 @@ use crate::waiting::Limit;
 /// The deadline for a prepared successor to take over: no supervisor runs meanwhile.
 const TAKE_OVER: Duration = Duration::from_secs(10);
 /// The deadline for answers that are on their way while no supervisor runs.
-const LAST_ANSWERS: Duration = Duration::from_millis(100);
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 impl Daemon {
     /// Gives way to the supervisor that is prepared; to one of our own binary when that does not
