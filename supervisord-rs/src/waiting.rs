@@ -189,7 +189,8 @@ mod tests {
             std::thread::sleep(slice + Duration::from_millis(500));
         });
         assert!(!limit.is_over(), "{limit:?}");
-        assert!(limit.rest() >= Duration::from_millis(250), "{limit:?}");
+        let rest = limit.end.saturating_duration_since(limit.seen);
+        assert!(rest >= Duration::from_millis(250), "{limit:?}");
         limit.wait(std::thread::sleep);
         let mut waits = 0;
         while !limit.is_over() && waits < 20 {

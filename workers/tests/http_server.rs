@@ -16,6 +16,16 @@ fn example() -> PathBuf {
     directory.join("examples/http_server")
 }
 
+/// An address that is free, with a port that the kernel gives to nothing else meanwhile: it chooses
+/// from those above 32,767 (ip(7), `ip_local_port_range`).
+fn free_address() -> SocketAddr {
+    let begin = std::process::id() % 12_000;
+    let ports = (0..12_000).map(|number| 20_000 + (begin + number) % 12_000);
+    let mut ports = ports.map(|port| u16::try_from(port).expect("below 32,000"));
+    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    SocketAddr::from(([127, 0, 0, 1], ports.find(is_free).expect("a free port")))
+}
+
 fn get(address: SocketAddr) -> std::io::Result<String> {
     let mut client = TcpStream::connect(address)?;
     client.set_read_timeout(Some(Duration::from_secs(20)))?;
@@ -41,9 +51,7 @@ fn wait_answer(address: SocketAddr, words: &str) {
 fn a_server_of_ones_own_serves_in_every_isolation_and_a_restart_refuses_no_client() {
     for isolation in ["thread", "thread, cell: box", "process"] {
         let bed = tempfile::tempdir().expect("a temporary directory");
-        let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let address = free.local_addr().expect("its address");
-        drop(free);
+        let address = free_address();
         let yaml = format!(
             "version: 1\nworkers:\n  web: {{ worker: http-server, isolation: {isolation}, args: {{ \
              greeting: hello }}, sockets: [ {{ listen: '{address}', name: http }} ] }}\n"

@@ -196,7 +196,16 @@ impl Crew {
         let world = self.world.for_this_process();
         world.release_dead();
         let mut left = 0;
-        while let Ok(message) = world.queue.take(&Wait::at_most(Duration::from_millis(200))) {
+        let end = Instant::now() + ENDLESS;
+        loop {
+            let message = match world.queue.take(&Wait::at_most(Duration::from_millis(200))) {
+                Ok(message) => message,
+                // This process may have stood still in its first attempt.
+                Err(_) if world.queue.census() != Census::default() && Instant::now() < end => {
+                    continue;
+                }
+                Err(_) => break,
+            };
             left += 1;
             let number = roles::number_of(&message.to_vec());
             self.ledger.deliver(number);
