@@ -169,8 +169,8 @@ fn a_phase_that_is_another() {
 
 #[test]
 fn a_thread_that_is_left_behind() {
-    let threads = TWO.replace("  defaults: { ", "  defaults: { isolation: thread, heartbeat: 1s, ");
-    let steps = "  - inject: { worker: a, fault: hang }\n  - expect: { lost: [a], silent_damage: none, within: 8s }\n";
+    let threads = TWO.replace("  defaults: { ", "  defaults: { isolation: thread, heartbeat: 3s, ");
+    let steps = "  - inject: { worker: a, fault: hang }\n  - expect: { lost: [a], silent_damage: none, within: 15s }\n";
     fails(&(threads + steps), &["expected: no silent damage", "threads left behind: 1"]);
 }
 

@@ -51,15 +51,16 @@ fn one_seed_gives_one_schedule_and_what_is_promised_holds_in_it() {
 }
 
 /// A supervisor that ends a neighbour, as a bug of it would: once `a` has been started twice, the
-/// next start of `b` kills `c`. It takes a fault in each, in this order, to see it.
+/// next start of `b` kills `c`. It takes a fault in each, in this order, to see it: `a` counts a
+/// start half a second later, so that a `b` that is slow to look does not see a start after its own.
 const PLANTED: &str = "version: 1
 scenario: planted
 configuration:
   supervisor: { fault_injection: allow }
   defaults: { ready: { after: 0s }, restart: { backoff: { initial: 0s }, limit: { restarts: 1000, within: 60s } } }
   workers:
-    a: { command: [sh, -c, 'echo x >> $SUPERVISORD_RS_TRIAL/a; exec sleep 1d'] }
-    b: { command: [sh, -c, 'test $(wc -l < $SUPERVISORD_RS_TRIAL/a) -lt 2 || kill -9 $(cat $SUPERVISORD_RS_TRIAL/c); exec sleep 1d'], depends_on: [a, c] }
+    a: { command: [sh, -c, 'sleep 0.5; echo x >> $SUPERVISORD_RS_TRIAL/a; exec sleep 1d'] }
+    b: { command: [sh, -c, 'test $(cat $SUPERVISORD_RS_TRIAL/a 2>&- | wc -l) -lt 2 || kill -9 $(cat $SUPERVISORD_RS_TRIAL/c); exec sleep 1d'], depends_on: [a, c] }
     c: { command: [sh, -c, 'echo $$ > $SUPERVISORD_RS_TRIAL/c; exec sleep 1d'] }
     d: { worker: ticker, args: { interval: 5ms } }
 steps:
@@ -156,7 +157,7 @@ fn each_invariant_can_fail() {
             ("backoff: { initial: 0s }", "backoff: { initial: 10m, max: 10m, jitter: 0 }"),
             ("within: 30s\n  - wait", &(back + "  - wait")),
         ],
-        &["expected: everyone back in time", " is backoff since 2."],
+        &["expected: everyone back in time", " is backoff since "],
     );
     // An end that no fault of the storm explains.
     breaks(
@@ -169,7 +170,7 @@ fn each_invariant_can_fail() {
             ("within: 30s\n  - wait", &with("supervisor")),
             ("kill -9 $(cat $SUPERVISORD_RS_TRIAL/c)", "kill -9 $PPID"),
         ],
-        &["a supervisor alive, or another one soon", "it died 1 times, and 0 faults could take it"],
+        &["a supervisor alive, or another one soon", " times, and 0 faults could take it"],
     );
     // A process that goes on beside its successor.
     breaks(

@@ -83,9 +83,8 @@ fn a_failure_counts_although_the_next_attempt_has_begun() {
     let bed = Bed::new();
     // It fails once, and is tried again at once: by the time of the answer it may run.
     let yaml = "version: 1\nworkers:\n  once: { autostart: false, \
-        command: [sh, -c, 'test -e ../stamp || { touch ../stamp; exit 4; }; exec sleep 1d'], cwd: \
-        logs, \
-        ready: { after: 200ms }, restart: { backoff: { initial: 0s } } }\n  \
+        command: [sh, -c, 'test -e ../stamp || { touch ../stamp; exit 4; }; echo >&3; exec sleep 1d'], \
+        cwd: logs, ready: { fd: 3 }, restart: { backoff: { initial: 0s } } }\n  \
         slow: { command: [sleep, 1d], autostart: false, ready: { after: 1s } }\n";
     std::fs::create_dir(bed.path("logs")).expect("a directory");
     let supervisor =
@@ -102,9 +101,10 @@ fn a_failure_counts_although_the_next_attempt_has_begun() {
 fn a_scale_tells_which_of_the_new_instances_failed_and_how() {
     let bed = Bed::new();
     let full = bed.path("full");
-    let yaml = "version: 1\nworkers:\n  pool: { instances: 1, ready: { after: 1s }, restart: { \
+    let yaml = "version: 1\nworkers:\n  pool: { instances: 1, ready: { fd: 3 }, restart: { \
         backoff: { initial: 1h, max: 1h } }, \
-        command: [sh, -c, 'test -e FULL && { echo no room; exit 9; }; exec sleep 1d'] }\n";
+        command: [sh, -c, 'test -e FULL && { echo no room; exit 9; }; echo >&3; exec \
+        sleep 1d'] }\n";
     let supervisor = bed.start(&yaml.replace("FULL", &full.display().to_string()));
     supervisor.wait_phase("pool.1", "running");
     std::fs::write(&full, "").expect("a file");
@@ -411,7 +411,7 @@ fn an_injection_returns_when_its_fate_is_clear() {
     let yaml = "version: 1\nsupervisor: { fault_injection: allow }\n\
         defaults: { ready: { after: 0s } }\nworkers:\n  \
         code: { worker: ticker }\n  \
-        beating: { worker: ticker, heartbeat: 1s }\n  \
+        beating: { worker: ticker, heartbeat: 3s }\n  \
         slow: { command: [sleep, 1d], restart: { backoff: { initial: 1h, max: 1h } } }\n  \
         thread: { worker: ticker, isolation: thread }\n";
     let mut supervisor = bed.start_with(yaml, &["--no-guardian"]);

@@ -344,8 +344,10 @@ fn a_missing_executable_is_an_incident_that_says_what_to_do_and_disturbs_no_othe
     let supervisor = bed.start(yaml);
     let status = supervisor.wait("quarantine", |supervisor| {
         let status = supervisor.client.status().ok()?;
-        (find(&status, "bad").phase == "quarantined" && find(&status, "good").phase == "running")
-            .then_some(status)
+        let is_known = find(&status, "bad").phase == "quarantined"
+            && find(&status, "good").phase == "running"
+            && find(&status, "dir").ending.is_some();
+        is_known.then_some(status)
     });
     let message = find(&status, "bad").ending.and_then(|ending| ending.message).expect("a message");
     assert_eq!(

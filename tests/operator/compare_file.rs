@@ -123,7 +123,7 @@ fn leak_and_signal_stop_end_whatever_the_file_waits_for() {
     let bed = Bed::new();
     let yaml = "version: 1
 supervisor: { watchdog: never }
-defaults: { heartbeat: 1s, restart: { backoff: { initial: 0s } } }
+defaults: { heartbeat: 3s, restart: { backoff: { initial: 0s } } }
 workers:
   a: { worker: ticker, isolation: thread }
   b: { worker: ticker, isolation: thread, cell: batch }

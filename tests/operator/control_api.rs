@@ -8,9 +8,7 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::Signal;
-
-use crate::harness::{Bed, Supervisor, open_files, text};
+use crate::harness::{Bed, Stopped, Supervisor, open_files, text};
 
 /// A worker that runs, and one that is never ready.
 const TWO: &str = "version: 1\nworkers:\n  a: { worker: ticker }\n  \
@@ -21,14 +19,13 @@ const AT_ONCE: Duration = Duration::from_secs(1);
 
 #[track_caller]
 fn is_served_at_once(supervisor: &Supervisor<'_>, beside: &str) {
-    // The best of three: the machine has other things to do.
-    let best = (0..3).map(|_| {
+    // One of ten: the machine has other things to do.
+    let took = |_| {
         let begun = Instant::now();
         supervisor.client.status().unwrap_or_else(|error| panic!("beside {beside}: {error}"));
         begun.elapsed()
-    });
-    let best = best.min().expect("three");
-    assert!(best < AT_ONCE, "beside {beside} a status takes {best:?}");
+    };
+    assert!((0..10).map(took).any(|took| took < AT_ONCE), "beside {beside} a status takes long");
 }
 
 fn connections(bed: &Bed, count: usize, request: &[u8]) -> Vec<UnixStream> {
@@ -118,7 +115,7 @@ fn a_question_that_has_arrived_is_answered_however_late_the_supervisor_reads_it(
         bed.wait("no client to be left", || (accepted(&bed) == 0).then_some(()));
         let mut clients = connections(&bed, 64, b"");
         bed.wait("all places to be taken", || (accepted(&bed) == 64).then_some(()));
-        crate::harness::kill(pid, Signal::SIGSTOP);
+        let stopped = Stopped::new(pid);
         // One without a place comes first, then the others ask.
         clients.extend(connections(&bed, 1, ask));
         for client in &mut clients[..64] {
@@ -126,7 +123,7 @@ fn a_question_that_has_arrived_is_answered_however_late_the_supervisor_reads_it(
         }
         let begun = Instant::now();
         bed.wait("them to seem quiet", || (begun.elapsed() > AT_ONCE / 4).then_some(()));
-        crate::harness::kill(pid, Signal::SIGCONT);
+        drop(stopped);
         for (number, mut client) in clients.into_iter().enumerate() {
             client.set_nonblocking(false).expect("ours");
             let mut answer = String::new();

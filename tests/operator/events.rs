@@ -42,8 +42,8 @@ hooks:
 workers:
   calm:
     command: [sleep, 1d]
-    ready: { exec: [test, -e, DIR/ready], every: 20ms }
-    health: { readiness: { exec: [test, -e, DIR/ready], every: 20ms, failures: 1 } }
+    ready: { exec: [test, -e, DIR/ready], every: 20ms, timeout: 2m }
+    health: { readiness: { exec: [test, -e, DIR/ready], every: 20ms, failures: 1, timeout: 1m } }
     stop: { command: [DIR/no-such-stop] }
   mortal: { worker: ticker, isolation: process, restart: { backoff: { initial: 20ms, jitter: 0 } } }
   missing:

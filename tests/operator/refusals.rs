@@ -16,9 +16,10 @@ fn what_the_supervisor_refuses_ends_with_4_and_changes_nothing() {
         defaults: { ready: { after: 0s } }\nworkers:\n  \
         api: { instances: 2, command: [sleep, 1d] }\n  \
         down: { command: [sleep, 1d], autostart: false }\n  \
-        deaf: { command: [sh, -c, 'trap \"\" TERM; echo deaf; while :; do sleep 0.1; done'], \
-        stop: { timeout: 5s } }\n";
-    let mut supervisor = bed.start(yaml);
+        deaf: { command: [sh, -c, 'trap \"\" TERM; echo deaf; until [ -e GO ]; do sleep 0.1; done'], \
+        stop: { timeout: 1h } }\n";
+    let go = bed.path("go");
+    let mut supervisor = bed.start(&yaml.replace("GO", &go.display().to_string()));
     supervisor.wait_output("deaf", "deaf");
     supervisor.wait_phase("api.2", "running");
     refusal(&bed, &["inject", "down", "signal-kill"], 4, "down is not running: start it first");
@@ -37,6 +38,7 @@ fn what_the_supervisor_refuses_ends_with_4_and_changes_nothing() {
     let shown = text(&bed.verb(&["status"]).stdout);
     assert!(shown.contains(why), "{shown}");
     assert!(!shown.contains("api.3"), "what was refused must not be there: {shown}");
+    std::fs::write(go, "").expect("a file");
     supervisor.wait_exit();
 }
 

@@ -37,9 +37,8 @@ fn a_reload_reports_like_a_start() {
             "version: 1\ndefaults: {{ ready: {{ after: 100ms }} }}\nworkers:\n  \
                 kept: {{ command: [sleep, 1d] }}\n  \
              good: {{ command: [sleep, 1d, {option}] }}\n  \
-             a: {{ command: [sh, -c, 'test {option} = 0s || {{ echo bad option; exit 2; }}; exec \
-             sleep 1d'], \
-             restart: never }}\n"
+             a: {{ command: [sh, -c, 'test {option} = 0s || {{ echo bad option; exit 2; }}; echo \
+             >&3; exec sleep 1d'], ready: {{ fd: 3 }}, restart: never }}\n"
         )
     };
     let supervisor = bed.start(&yaml("0s"));
@@ -60,7 +59,7 @@ fn a_reload_reports_like_a_start() {
     bed.write(
         "supervisord-rs.yaml",
         &format!(
-            "{}  b: {{ command: [sh, -c, 'echo no b; exit 3'], restart: never }}\n",
+            "{}  b: {{ command: [sh, -c, 'echo no b; exit 3'], ready: {{ fd: 3 }}, restart: never }}\n",
             yaml("0s")
         ),
     );

@@ -209,8 +209,8 @@ fn the_last_lines_are_those_of_the_incarnation_that_died() {
         }, restart: { backoff: { initial: 0s } } }\n";
     let supervisor = bed.start(yaml);
     supervisor.wait_output("w", "run 3");
-    let before = supervisor.worker("w");
-    assert!(before.pid.is_some(), "{before:?}");
+    let before = supervisor.wait_phase("w", "running");
+    assert!(before.pid.is_some() && before.generation == 3, "{before:?}");
     let pid = kill_at_rest(&supervisor);
     supervisor.wait_successor(pid);
     assert_eq!(supervisor.worker("w").pid, before.pid, "it was adopted");

@@ -76,7 +76,7 @@ fn a_task_that_blocks_its_runtime_is_found() {
         let bed = Bed::new();
         let worker = |blocks: bool| {
             format!(
-                "{{ worker: futures, args: {{ blocks: {blocks} }}, {place}, heartbeat: 1s, restart: \
+                "{{ worker: futures, args: {{ blocks: {blocks} }}, {place}, heartbeat: 3s, restart: \
                  {{ limit: {{ restarts: 1, within: 1m }}, backoff: {{ initial: 10ms }} }} }}"
             )
         };

@@ -73,7 +73,11 @@ fn a_text_of_any_length_is_whole_in_the_output_and_cut_elsewhere() {
             let message = incident.ending.message.clone().unwrap_or_default();
             assert!(message.len() <= 512 && message.ends_with("é ..."), "{what}: {message}");
             assert!(incident.sentence.len() < 1000, "{what}: {}", incident.sentence.len());
-            let written = std::fs::read(bed.path("state/incidents.jsonl")).expect("the record");
+            // A thread of its own writes it.
+            let written = supervisor.wait("the record", |_| {
+                let written = std::fs::read(bed.path("state/incidents.jsonl")).ok()?;
+                written.ends_with(b"\n").then_some(written)
+            });
             let sizes = (written.len(), incident.last_output.concat().len());
             assert!(written.len() < 16_000, "{what}: {sizes:?}");
             let status = serde_json::to_string(&supervisor.status()).expect("JSON");

@@ -59,7 +59,7 @@ fn made(word: &str) -> Result<Idle, WorkerError> {
             let script = "sleep 40416 & setsid sleep 40416 & (setsid sleep 40416 &) ; sleep 40416";
             let shell = Command::new("sh").args(["-c", script]).spawn()?;
             // It has two seconds to be made.
-            let end = Instant::now() + Duration::from_secs(1);
+            let end = Instant::now() + Duration::from_millis(500);
             while sleepers("40416") < 4 && Instant::now() < end {
                 std::thread::sleep(Duration::from_millis(1));
             }
@@ -224,13 +224,13 @@ fn a_thread_that_is_gone_is_neither_left_behind_nor_waited_for() {
             &bed,
             &format!(
                 "version: 1\nworkers:\n  v: {{ worker: vanisher, {place} }}\n  w: {{ worker: moody, \
-                 args: '{}', {place}, autostart: false, ready: {{ timeout: 500ms }}, restart: {{ \
+                 args: '{}', {place}, autostart: false, ready: {{ timeout: 5s }}, restart: {{ \
                  policy: never }} }}\n",
                 mood.display()
             ),
         );
         supervisor.wait_output("v", "gone: Err(\"its thread `gone` ended without returning\")");
-        // Only now: as long as it could be made, it would have half a second to be ready.
+        // Only now: as long as it could be made, it would have five seconds to be ready.
         bed.write("mood", "vanishes");
         supervisor.client.start(&["w".into()], false).expect("an order");
         let incident = supervisor.wait_incident(0);

@@ -279,7 +279,9 @@ fn threads_that_outlive_their_worker_are_counted_until_they_end() {
                 (b.generation == restarts + 1 && b.phase == "running").then_some(())
             });
             let left = u32::try_from(restarts).expect("few");
-            assert_eq!(supervisor.worker("b").abandoned, left, "{place}");
+            supervisor.wait("it to be counted", |supervisor| {
+                (supervisor.worker("b").abandoned == left).then_some(())
+            });
             assert_eq!(supervisor.status().supervisor.abandoned_threads, left, "{place}");
         }
         std::fs::write(&may_end, "").expect("a file");
@@ -415,7 +417,7 @@ fn a_hang_says_whether_it_is_that_of_the_workers_own_thread() {
                 &bed,
                 &format!(
                     "version: 1\nworkers:\n  s: {{ worker: sticker, args: {{ helper: {helper} }}, \
-                     {place}, heartbeat: 1s, restart: never }}\n"
+                     {place}, heartbeat: 3s, restart: never }}\n"
                 ),
             );
             let incident = supervisor.wait_incident(0);

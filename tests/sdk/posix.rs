@@ -109,6 +109,7 @@ fn posix_keeps_the_permit_of_the_dead_and_the_incident_says_so() {
             kill_dead(pid);
             supervisor.wait_successor(pid);
         } else {
+            supervisor.wait_phase("taker", "running");
             supervisor.client.inject("taker", "abort").expect("a fault");
         }
         supervisor.wait("an incident that says so", |supervisor| {
@@ -391,6 +392,7 @@ fn a_program_in_c_has_semaphores_topics_and_queues() {
             output.contains("named") && output.contains("done {\"number\":2} at 12"),
             "{output}"
         );
+        supervisor.wait_phase("c", "running");
         let killed = verb(&bed, &["signal", "c", "KILL"]);
         assert!(killed.status.success(), "{killed:?}");
         supervisor.wait("an incident that says so", |supervisor| {

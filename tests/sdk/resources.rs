@@ -1,6 +1,7 @@
 //! What workers share: the same code as a thread, in a cell and as a process, on the same things.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -252,6 +253,7 @@ fn what_a_dead_taker_had_is_done_by_another_and_its_permit_comes_back() {
             let bed = Bed::new();
             let supervisor = start(&bed, &fragile(place));
             supervisor.wait_output("taker", "stuck");
+            supervisor.wait_phase("taker", "running");
             supervisor.client.inject("taker", fault).expect("a fault");
             supervisor.wait_output("taker", "sum 15 count 5");
             supervisor.stop();
@@ -339,16 +341,16 @@ fn a_worker_that_waits_for_a_resource_is_not_hung() {
     let mut yaml = format!("version: 1\n{WAITS}workers:\n");
     for (index, place) in PLACES.into_iter().enumerate() {
         yaml += &format!(
-            "  w{index}: {{ worker: waiter, {place}, args: {{ kind: queue }}, heartbeat: 1s, uses: \
+            "  w{index}: {{ worker: waiter, {place}, args: {{ kind: queue }}, heartbeat: 3s, uses: \
              [jobs] }}\n"
         );
     }
     yaml += "  clock: { worker: ticker, args: { interval: 100ms } }\n";
     let supervisor = start(&bed, &yaml);
     supervisor.wait_running();
-    // Four times what a hang would take.
-    supervisor.wait("four seconds", |supervisor| {
-        (supervisor.worker("clock").progress >= Some(40)).then_some(())
+    // Three times what a hang would take.
+    supervisor.wait("nine seconds", |supervisor| {
+        (supervisor.worker("clock").progress >= Some(90)).then_some(())
     });
     for index in 0..3 {
         let worker = supervisor.worker(&format!("w{index}"));
@@ -445,6 +447,7 @@ fn what_a_dead_owner_left_is_answered_as_the_file_says() {
             ),
         );
         supervisor.wait_output("holder", "within a change");
+        supervisor.wait_phase("holder", "running");
         supervisor.client.start(&["locker".into()], true).expect("started");
         assert_eq!(bed.output("locker"), "", "{policy} {place}");
         supervisor.client.inject("holder", "panic").expect("a fault");
@@ -498,6 +501,7 @@ fn all_users_restart_and_the_memory_is_as_at_first_where_the_file_says_so() {
             ),
         );
         supervisor.wait_output("two", "found 1\n");
+        supervisor.wait_phase("two", "running");
         supervisor.client.inject("two", "panic").expect("a fault");
         supervisor.wait("both lives to find what one has left", |_| {
             (bed.output("two").matches("found 1\n").count() == 2).then_some(())
@@ -579,6 +583,7 @@ fn one_death_is_one_incident_of_the_one_that_died() {
          locker, depends_on: { dies: started }, uses: [door] }\n",
     );
     supervisor.wait_output("dies", "within a change");
+    supervisor.wait_phase("dies", "running");
     supervisor.wait("two that wait", |supervisor| {
         (supervisor.status().resources.first()?.waiters.len() == 2).then_some(())
     });
@@ -603,6 +608,7 @@ fn an_incident_names_no_losses_of_others() {
          dies: { worker: sleeper, uses: [door] }\n",
     );
     supervisor.wait_output("leaves", "within a change");
+    supervisor.wait_phase("leaves", "running");
     // It is not noticed: there is no heartbeat.
     supervisor.client.inject("leaves", "vanish").expect("a fault");
     for turn in 1..=2 {
@@ -624,6 +630,7 @@ fn an_incident_says_what_the_dead_had_and_status_who_has_it() {
     let bed = Bed::new();
     let supervisor = start(&bed, &fragile(PLACES[2]));
     supervisor.wait_output("taker", "stuck");
+    supervisor.wait_phase("taker", "running");
     let status = supervisor.wait("a permit and a message", |supervisor| {
         let status = supervisor.status();
         let jobs = status.resources.iter().find(|one| one.name == "jobs")?;
@@ -666,6 +673,7 @@ fn an_incident_says_what_the_dead_had_and_status_who_has_it() {
             ),
         );
         supervisor.wait_output("holder", "within a change");
+        supervisor.wait_phase("holder", "running");
         let door = supervisor.wait("one that has it and one that waits", |supervisor| {
             let door = supervisor.status().resources.into_iter().next()?;
             (door.waiters.len() == 1 && door.held_ms > Some(0)).then_some(door)
@@ -737,7 +745,8 @@ fn a_program_in_c_shares_a_mutex_and_memory() {
             "version: 1\nsupervisor: {{ fault_injection: allow }}\nresources: {{ door: {{ kind: \
              mutex }}, ledger: {{ kind: region, size: 4KiB, guarded_by: door }} }}\nworkers:\n  \
              rust: {{ worker: adds, {restart} }}\n  c: {{ command: ['{0}'], {restart}, depends_on: \
-             [rust] }}\n  dies: {{ command: ['{0}', die], autostart: false, {restart} }}\n",
+             [rust] }}\n  dies: {{ command: ['{0}', die], autostart: false, restart: \
+             never, uses: [door, ledger] }}\n",
             program.display()
         ),
     );
@@ -780,6 +789,7 @@ fn what_a_pipe_loses_is_in_the_incident() {
         supervisor.wait_successor(before);
         if place != PLACES[0] {
             let fault = if place == PLACES[2] { "abort" } else { "panic" };
+            supervisor.wait_phase("taker", "running");
             supervisor.client.inject("taker", fault).expect("a fault");
         }
         supervisor.wait("an incident that says so", |supervisor| {
@@ -903,8 +913,11 @@ fn peep(context: &Context, (): ()) -> Result<(), WorkerError> {
 /// Adds one to what it finds, and says so.
 fn remember(context: &Context, (): ()) -> Result<(), WorkerError> {
     let memory = context.region("memory")?;
-    let count = word(&memory, 0)? + 1;
-    set(&memory, 0, count)?;
+    // SAFETY: the memory begins at a page and has eight bytes at least; all who count there do so
+    // by this atomic, and `memory` outlives it.
+    let lives = unsafe { AtomicU64::from_ptr(memory.as_ptr().cast()) };
+    // At once: others begin at the same time.
+    let count = lives.fetch_add(1, Ordering::Relaxed) + 1;
     context.log_line(format!("life {count}"));
     context.wait_for_stop();
     Ok(())

@@ -72,7 +72,7 @@ fn a_socket_is_asked_for_by_name_and_stays_over_a_death_of_its_worker() {
         assert!(["1\n", "2\n"].contains(&answer.as_str()), "{place}: {answer}");
         supervisor.wait_generation("a", 2);
         assert_eq!(ask(&bed), "2\n", "{place}");
-        assert!(bed.output("a").contains("no socket `back door` is here"), "{place}");
+        supervisor.wait_output("a", "no socket `back door` is here");
         supervisor.stop();
         assert!(!bed.path("door").exists(), "{place}: its name goes with the supervisor");
     }

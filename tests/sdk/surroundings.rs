@@ -239,12 +239,14 @@ fn a_handler_of_a_fatal_signal_takes_the_last_words_of_no_other_worker() {
             let line = log.lines().find(|line| line.contains("changed what these signals do"));
             let is_told = |line: &str| line.contains("signals=\"SIGSEGV\" threads=\"h\"");
             assert!(line.is_some_and(is_told), "{line:?}");
-            let found = if place == PLACES[0] {
-                supervisor.status().supervisor.changed_signals
-            } else {
-                supervisor.worker("h").changed_signals
-            };
-            assert_eq!(found, ["SIGSEGV"], "{place}");
+            supervisor.wait("it to be shown", |supervisor| {
+                let found = if place == PLACES[0] {
+                    supervisor.status().supervisor.changed_signals
+                } else {
+                    supervisor.worker("h").changed_signals
+                };
+                (found == ["SIGSEGV"]).then_some(())
+            });
             // As a thread it ends the supervisor, perhaps before that has answered.
             let _ = supervisor.client.start(&["b".into()], false);
             if place == PLACES[0] {
@@ -267,8 +269,8 @@ fn a_cell_that_is_stopped_is_told_for_all_its_workers() {
     let supervisor = start(
         &bed,
         &format!(
-            "version: 1\nworkers:\n  a: {{ {worker} }}\n  b: {{ {worker}, heartbeat: 1s }}\n  c: {{ \
-             {worker}, heartbeat: 1200ms }}\n"
+            "version: 1\nworkers:\n  a: {{ {worker} }}\n  b: {{ {worker}, heartbeat: 3s }}\n  c: {{ \
+             {worker}, heartbeat: 3600ms }}\n"
         ),
     );
     let status = supervisor.wait_running();
@@ -380,9 +382,12 @@ impl Worker for Parent {
 fn what_a_thread_has_started_ends_with_its_worker() {
     for place in PLACES {
         let bed = Bed::new();
+        // One that hangs is not to take long, and the other has all the time that it needs.
         let worker = |hangs: bool| {
+            let timeout = if hangs { "300ms" } else { "1m" };
             format!(
-                "{{ worker: parent, args: {{ hangs: {hangs} }}, {place}, stop: {{ timeout: 300ms }} }}"
+                "{{ worker: parent, args: {{ hangs: {hangs} }}, {place}, stop: {{ timeout: {timeout} \
+                 }} }}"
             )
         };
         let supervisor = start(
@@ -422,6 +427,7 @@ impl Worker for Foreman {
             move || drop(std::process::Command::new("sleep").arg(&mark).spawn())
         };
         let daemon = format!("(trap '' TERM; setsid sleep {} & ) ; exit 0", self.mark);
+        let mut ending_with_it = Vec::new();
         for by in &self.by {
             let sleeper = sleeper.clone();
             let for_ever = context.clone();
@@ -431,7 +437,7 @@ impl Worker for Foreman {
                     context.wait_for_stop();
                 })?),
                 "own that ends" => drop(context.spawn("own", move |_| sleeper())?),
-                "plain" => drop(std::thread::spawn(move || {
+                "plain" => ending_with_it.push(std::thread::spawn(move || {
                     sleeper();
                     for_ever.wait_for_stop();
                 })),
@@ -449,6 +455,10 @@ impl Worker for Foreman {
         }
         context.ready();
         context.wait_for_stop();
+        // One that ends long after this one was perhaps no thread of this worker.
+        for thread in ending_with_it {
+            thread.join().map_err(|_| "it panicked")?;
+        }
         Ok(())
     }
 }
@@ -478,7 +488,8 @@ fn what_other_threads_have_started_ends_with_its_worker() {
             wait("40410", 4);
         }
         supervisor.client.stop(&["f".into()], true).expect("stopped");
-        assert_eq!((sleepers("40409"), sleepers("40410")), (0, 4), "{place}");
+        wait("40409", 0);
+        wait("40410", 4);
         assert_eq!(supervisor.worker("g").generation, generation, "{place}");
         supervisor.stop();
         assert_eq!(sleepers("40410"), 0, "{place}");
@@ -532,7 +543,9 @@ fn what_a_pool_of_the_process_has_started_for_one_worker_outlives_another() {
             [("first", [0, 1, 1]), ("plain", [0, 1, 1]), ("enters", [0, 1, 0])]
         {
             supervisor.client.stop(&[stopped.into()], true).expect("stopped");
-            assert_eq!(left(), expected, "{place}: {stopped}");
+            supervisor.wait(&format!("{expected:?} after the end of {stopped}"), |_| {
+                (left() == expected).then_some(())
+            });
         }
         supervisor.stop();
         assert_eq!(left(), [0; 3], "{place}: with the process");
@@ -558,7 +571,7 @@ fn an_orderly_end_takes_what_is_left_at_once() {
         let done = supervisor.client.stop(&["f".into()], true).expect("stopped");
         assert!(!done.message.contains("killed"), "{place}: {}", done.message);
         assert!(before.elapsed() < std::time::Duration::from_secs(25), "{place}");
-        assert_eq!(sleepers("40411"), 0, "{place}");
+        supervisor.wait("the end of all", |_| (sleepers("40411") == 0).then_some(()));
         supervisor.stop();
     }
 }

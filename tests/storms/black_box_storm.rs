@@ -194,9 +194,14 @@ fn watcher(storm: &Storm<'_>) {
     };
     while !storm.is_over.load(Ordering::Relaxed) {
         let first = twice();
-        // The table is not a snapshot: a real finding appears a second time.
+        // The table is not a snapshot: the processes of a real finding are there a second time.
         let again = if first.is_empty() { BTreeMap::new() } else { twice() };
-        for (name, all) in again.into_iter().filter(|(name, _)| first.contains_key(name)) {
+        let are_both_there = |(name, all): &(String, Vec<String>)| {
+            let of = |one: &String| one.split(' ').next().map(str::to_owned);
+            let known: Vec<_> = first.get(name).into_iter().flatten().map(of).collect();
+            all.iter().filter(|one| known.contains(&of(one))).count() > 1
+        };
+        for (name, all) in again.into_iter().filter(are_both_there) {
             storm.complain(format!("two incarnations of {name}: {all:?}"));
         }
         // The pace of looks.

@@ -19,6 +19,7 @@ use crate::harness::skip::{Lack, skip};
 use crate::harness::{Bed, EAGER, Supervisor, kill, open_files};
 use nix::sys::signal::Signal;
 use supervisord_rs::control::protocol::StatusReport;
+use supervisord_rs::process_table::{self, Stat};
 
 /// Deaths in the suite; the whole storm is a thousand.
 const DEATHS: u64 = 40;
@@ -123,7 +124,7 @@ fn clients(stop: &Arc<AtomicBool>, served: &Arc<AtomicU64>, failed: &Arc<Mutex<V
 fn watch(bed: &std::path::Path, stop: &Arc<AtomicBool>, doubled: &Arc<Mutex<Vec<String>>>) {
     let mark = bed.as_os_str().as_encoded_bytes().to_vec();
     while !stop.load(Ordering::Relaxed) {
-        let mut seen: BTreeMap<Vec<u8>, Vec<String>> = BTreeMap::new();
+        let mut seen: BTreeMap<Vec<u8>, Vec<(i32, Stat)>> = BTreeMap::new();
         for entry in std::fs::read_dir("/proc").expect("/proc").flatten() {
             let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok())
             else {
@@ -138,13 +139,20 @@ fn watch(bed: &std::path::Path, stop: &Arc<AtomicBool>, doubled: &Arc<Mutex<Vec<
             let name = environment
                 .split(|&byte| byte == 0)
                 .find_map(|variable| variable.strip_prefix(b"SUPERVISOR_PROCESS_NAME="));
-            let Some(stat) = supervisord_rs::process_table::stat(pid) else { continue };
+            let Some(stat) = process_table::stat(pid) else { continue };
             // Only the leaders of sessions, since a worker may start processes itself.
             let is_leader = stat.session == pid;
             if let (Some(name), true) = (name, is_leader) {
-                seen.entry(name.to_vec()).or_default().push(format!("{pid} {stat:?}"));
+                seen.entry(name.to_vec()).or_default().push((pid, stat));
             }
         }
+        // The table is not a snapshot: one may have ended before another began.
+        let is_there = |(pid, seen): &(i32, Stat)| {
+            let now = process_table::stat(*pid);
+            crate::harness::is_alive(*pid)
+                && now.is_some_and(|now| now.start_time == seen.start_time)
+        };
+        seen.values_mut().for_each(|all| all.retain(is_there));
         let twice = seen.into_iter().filter(|(_, all)| all.len() > 1);
         doubled
             .lock()

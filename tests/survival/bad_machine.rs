@@ -179,8 +179,8 @@ fn clocks_that_jump_a_day_disturb_no_schedule() {
     let begun = supervisor.status().supervisor.started_at;
     for offset in ["+1d", "-2d", "+0"] {
         bed.write("jump", &format!("{offset}\n"));
-        let before = supervisor.worker("back").generation;
         let at = std::time::Instant::now();
+        let before = supervisor.worker("back").generation;
         supervisor.wait("the schedule to go on", |supervisor| {
             (supervisor.worker("back").generation >= before + 3).then_some(())
         });

@@ -13,7 +13,7 @@ use supervisord_rs::control::protocol::{StatusReport, WorkerStatus};
 fn configuration(name: &str) -> String {
     let path = repository(&format!("config/{name}.yaml"));
     let text = std::fs::read_to_string(path).expect("a configuration of the repository");
-    ["500ms", "1s", "5s"]
+    ["1s", "2s", "5s"]
         .iter()
         .fold(text, |text, limit| text.replace(&format!("heartbeat: {limit}"), "heartbeat: 30s"))
 }
@@ -58,8 +58,9 @@ fn a_supervisor_that_is_killed_is_replaced_and_its_processes_are_adopted() {
     for round in 1..=5 {
         kill(before.supervisor.pid, Signal::SIGKILL);
         let after = successor(&supervisor, &before);
-        let processes = bed.processes();
-        assert_eq!(processes.len(), 6, "guardian, supervisor, four workers: {processes:?}");
+        supervisor.wait("guardian, supervisor and four workers alone", |_| {
+            (bed.processes().len() == 6).then_some(())
+        });
         for (new, old) in after.workers.iter().zip(&before.workers) {
             assert_eq!((new.pid, new.generation), (old.pid, old.generation), "{}", new.name);
             assert!(new.progress >= old.progress, "{} lost its progress", new.name);

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -25,9 +26,20 @@ fn configuration(supervisor: &str) -> String {
     )
 }
 
+/// The same, where the polite worker ends when the file is there, and has the time for that.
+fn configuration_until(go: &Path) -> String {
+    configuration("")
+        .replace("sleep 0.3", &format!("until [ -e {} ]; do sleep 0.01; done", go.display()))
+        .replace("ready: { after: 0s }", "ready: { after: 0s }, stop: { timeout: 1h }")
+}
+
 /// A bed where the polite worker has its handler installed.
 fn started<'a>(bed: &'a Bed, supervisor: &str) -> (Supervisor<'a>, StatusReport) {
-    let supervisor = bed.start(&configuration(supervisor));
+    started_with(bed, &configuration(supervisor))
+}
+
+fn started_with<'a>(bed: &'a Bed, yaml: &str) -> (Supervisor<'a>, StatusReport) {
+    let supervisor = bed.start(yaml);
     supervisor.wait_output("polite", "up");
     let status = supervisor.wait_running();
     (supervisor, status)
@@ -104,7 +116,7 @@ fn tried_again(
 #[test]
 fn a_supervisor_that_is_frozen_is_ended_and_its_workers_are_adopted() {
     let bed = Bed::new();
-    let (supervisor, before) = started(&bed, "watchdog: 1s");
+    let (supervisor, before) = started(&bed, "watchdog: 3s");
     kill(before.supervisor.pid, Signal::SIGSTOP);
     let after = supervisor.wait_successor(before.supervisor.pid);
     assert_eq!(pids(&after), pids(&before), "{}", bed.log());
@@ -148,10 +160,13 @@ fn an_order_to_end_while_there_is_no_supervisor_is_carried_out_in_order() {
 #[test]
 fn a_death_during_a_shutdown_is_an_incident_and_leaves_workers_their_time_to_stop() {
     let bed = Bed::new();
-    let (mut supervisor, before) = started(&bed, "");
+    let go = bed.path("go");
+    let (mut supervisor, before) = started_with(&bed, &configuration_until(&go));
     supervisor.client.shutdown(false).expect("ordered");
+    supervisor.wait_phase("polite", "stopping");
     // Like a thread worker that panics when it should stop.
     kill(before.supervisor.pid, Signal::SIGABRT);
+    std::fs::write(&go, "").expect("a file");
     assert_eq!(supervisor.wait_exit().code(), Some(0), "{}", bed.log());
     assert!(bed.output("polite").contains("bye"), "{}", bed.log());
     let incidents = written(&bed);
@@ -168,12 +183,7 @@ fn a_death_during_a_shutdown_is_an_incident_and_leaves_workers_their_time_to_sto
 fn shutdown_waits_for_the_end_that_a_successor_brings() {
     let bed = Bed::new();
     let go = bed.path("go");
-    let yaml = configuration("")
-        .replace("sleep 0.3", &format!("until [ -e {} ]; do sleep 0.01; done", go.display()))
-        .replace("ready: { after: 0s }", "ready: { after: 0s }, stop: { timeout: 1h }");
-    let mut supervisor = bed.start(&yaml);
-    supervisor.wait_output("polite", "up");
-    let before = supervisor.wait_running();
+    let (mut supervisor, before) = started_with(&bed, &configuration_until(&go));
     let polite = find(&before, "polite").pid.expect("running");
     let said = std::thread::scope(|scope| {
         let verb = scope.spawn(|| {
@@ -200,12 +210,16 @@ fn shutdown_waits_for_the_end_that_a_successor_brings() {
 fn the_guardians_death_leaves_workers_their_time_to_stop() {
     for round in 0..3 {
         let bed = Bed::new();
-        let (mut supervisor, before) = started(&bed, "");
+        let go = bed.path("go");
+        let (mut supervisor, before) = started_with(&bed, &configuration_until(&go));
         supervisor.child.kill().expect("our child");
         supervisor.wait_exit();
         bed.wait_log("the guardian is gone");
         kill(before.supervisor.pid, Signal::SIGPWR);
         kill(before.supervisor.pid, Signal::SIGTERM);
+        // It has its time after that.
+        supervisor.wait_phase("polite", "stopping");
+        std::fs::write(&go, "").expect("a file");
         supervisor.wait("everything to be gone", |_| bed.processes().is_empty().then_some(()));
         assert!(bed.output("polite").contains("bye"), "round {round}: {}", bed.log());
     }
@@ -453,11 +467,12 @@ fn the_guardians_death_during_a_hand_over_ends_everything() {
 fn an_order_to_end_that_comes_to_guardian_and_supervisor_is_one() {
     let bed = Bed::new();
     // As a terminal does, and a unit with `KillMode=control-group`.
-    let flag = bed.path("in-time").display().to_string();
+    let (flag, go) = (bed.path("in-time").display().to_string(), bed.path("go"));
     let yaml = format!(
         "version: 1\ndefaults: {{ ready: {{ after: 0s }}, stop: {{ timeout: 30s }} }}\nworkers:\n  \
-         w: {{ command: [sh, -c, \"trap 'sleep 0.5; touch {flag}; exit 0' TERM; echo up; while :; do \
-         sleep 0.05; done\"] }}\n"
+         w: {{ command: [sh, -c, \"trap 'until [ -e {} ]; do sleep 0.05; done; sleep 0.5; touch {flag}; \
+         exit 0' TERM; echo up; while :; do sleep 0.05; done\"] }}\n",
+        go.display()
     );
     let mut supervisor = bed.start(&yaml);
     let before = supervisor.wait_running();
@@ -465,6 +480,8 @@ fn an_order_to_end_that_comes_to_guardian_and_supervisor_is_one() {
     kill(before.supervisor.pid, Signal::SIGTERM);
     supervisor.wait_phase("w", "stopping");
     kill(supervisor.child_pid(), Signal::SIGTERM);
+    // It takes a moment more.
+    std::fs::write(go, "").expect("a file");
     assert_eq!(supervisor.wait_exit().code(), Some(0), "{}", bed.log());
     assert!(bed.path("in-time").exists(), "it was killed; log:\n{}", bed.log());
 }

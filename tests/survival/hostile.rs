@@ -241,7 +241,7 @@ fn a_cell_that_takes_no_orders_ends_whole_and_comes_back() {
     let yaml = format!(
         "version: 1\nsupervisor: {{ fault_injection: allow }}\n\
          defaults: {{ {EAGER}, isolation: thread, cell: x }}\nworkers:\n  \
-         hangs: {{ worker: ticker, heartbeat: 1s, ready: {{ timeout: 4s }} }}\n  \
+         hangs: {{ worker: ticker, heartbeat: 3s, ready: {{ timeout: 6s }} }}\n  \
          other: {{ worker: ticker }}\n"
     );
     let supervisor = bed.start(&yaml);

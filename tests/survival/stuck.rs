@@ -110,7 +110,8 @@ fn what_does_not_die_is_named_with_its_pid_and_state_and_does_not_hold_up_the_en
             let state = fs::read_to_string(freezer.cgroup.join("freezer.state")).ok()?;
             (!freezer.pids().is_empty() && state.trim() == "FROZEN").then_some(())
         });
-        let pid = supervisor.worker("w").pid.expect("it lives");
+        // The supervisor may learn a moment later that it has begun.
+        let pid = supervisor.wait("its number", |supervisor| supervisor.worker("w").pid);
         supervisor.client.stop(&["w".into()], false).expect("ordered");
         supervisor.wait_phase("w", "killing");
         supervisor.wait("its name", |supervisor| {
@@ -191,8 +192,8 @@ fn sdk_code_that_is_frozen_in_its_sleep_is_found_and_one_that_sleeps_is_not_dist
     let bed = Bed::new();
     let yaml = format!(
         "version: 1\ndefaults: {{ {EAGER} }}\nworkers:\n  \
-            frozen: {{ worker: sleeper, heartbeat: 3s }}\n  \
-            asleep: {{ worker: sleeper, heartbeat: 600ms }}\n"
+            frozen: {{ worker: sleeper, heartbeat: 8s }}\n  \
+            asleep: {{ worker: sleeper, heartbeat: 2s }}\n"
     );
     let supervisor = bed.start(&yaml);
     supervisor.wait_running();
@@ -207,7 +208,7 @@ fn sdk_code_that_is_frozen_in_its_sleep_is_found_and_one_that_sleeps_is_not_dist
         let worker = supervisor.worker("frozen");
         (worker.phase == "running" && worker.pid != Some(before)).then_some(())
     });
-    assert_eq!(supervisor.worker("asleep").generation, 1, "five of its heartbeats have passed");
+    assert_eq!(supervisor.worker("asleep").generation, 1, "four of its heartbeats have passed");
     supervisor.stop();
 }
 
@@ -216,7 +217,7 @@ fn a_cell_that_is_suspended_and_hangs_ends_whole_and_comes_back() {
     let bed = Bed::new();
     let yaml = format!(
         "version: 1\ndefaults: {{ {EAGER}, isolation: thread, cell: x }}\nworkers:\n  \
-         watched: {{ worker: ticker, heartbeat: 1s }}\n  other: {{ worker: ticker }}\n"
+         watched: {{ worker: ticker, heartbeat: 3s }}\n  other: {{ worker: ticker }}\n"
     );
     let supervisor = bed.start(&yaml);
     supervisor.wait_running();
@@ -328,9 +329,9 @@ fn none_vanishes_from_a_cell_whose_threads_end_one_after_the_other() {
     let bed = Bed::new();
     let yaml = format!(
         "version: 1\nsupervisor: {{ fault_injection: allow }}\ndefaults: {{ {EAGER} }}\nworkers:\n  \
-         a: {{ worker: ticker, isolation: thread, cell: x, heartbeat: 200ms }}\n  \
-         b: {{ worker: ticker, isolation: thread, cell: x, heartbeat: 200ms }}\n  \
-         later: {{ worker: ticker, isolation: process, heartbeat: 1s }}\n"
+         a: {{ worker: ticker, isolation: thread, cell: x, heartbeat: 2s }}\n  \
+         b: {{ worker: ticker, isolation: thread, cell: x, heartbeat: 2s }}\n  \
+         later: {{ worker: ticker, isolation: process, heartbeat: 5s }}\n"
     );
     let supervisor = bed.start(&yaml);
     let [_, _, pid] = ["b", "later", "a"].map(|name| supervisor.wait_phase(name, "running").pid);
@@ -366,7 +367,7 @@ fn no_worker_is_launched_into_a_cell_that_is_dying() {
     let yaml = format!(
         "version: 1\nsupervisor: {{ fault_injection: allow }}\n\
          defaults: {{ {EAGER}, isolation: thread, cell: x }}\nworkers:\n  \
-         hangs: {{ worker: ticker, heartbeat: 1s, on_hang: recycle }}\n  \
+         hangs: {{ worker: ticker, heartbeat: 2s, on_hang: recycle }}\n  \
          restless: {{ worker: file-hasher, args: {{ directory: /nowhere }}, restart: {{ policy: \
          on-failure, backoff: {{ initial: 100ms, max: 100ms, jitter: 0 }}, limit: {{ restarts: \
          1000, within: 60s }} }} }}\n"

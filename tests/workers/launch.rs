@@ -104,7 +104,7 @@ fn a_secret_is_read_by_descriptor_and_appears_nowhere_else() {
     let supervisor = bed.start(&yaml);
     supervisor.wait_output("w", "READONLY");
     assert!(bed.output("w").contains("MATCH"));
-    let worker = supervisor.worker("w");
+    let worker = supervisor.wait_phase("w", "running");
     let pid = worker.pid.expect("running");
     for place in ["environ", "cmdline"] {
         let text = String::from_utf8_lossy(
@@ -454,6 +454,7 @@ fn what_a_worker_does_to_its_empty_input_reaches_no_other() {
             other: {{ command: [sleep, 1d], ready: {{ after: 0s }}, depends_on: [spoils] }}\n"
     ));
     supervisor.wait_output("spoils", "done\n");
+    supervisor.wait_running();
     let flags = |worker: &str| {
         let pid = supervisor.worker(worker).pid.expect("running");
         let text = std::fs::read_to_string(format!("/proc/{pid}/fdinfo/0")).expect("open");
@@ -817,6 +818,13 @@ fn no_status_of_a_start_before_is_lost_to_the_reaper_of_orphans() {
 /// Hundreds wait in line behind each other: none of them is started only to be stopped.
 #[test]
 fn launches_that_wait_in_line_are_dropped_when_everything_ends() {
+    // On a busy machine the order may come when most have been started.
+    let is_seen = (0..10).any(|_| some_of_many_launches_are_dropped());
+    assert!(is_seen, "the end came too late each time");
+}
+
+/// False: the order came too late to see anything.
+fn some_of_many_launches_are_dropped() -> bool {
     let bed = Bed::new();
     let yaml = "version: 1\nworkers:\n  \
         w: { command: [sleep, 1d], ready: { after: 0s }, instances: 500 }\n";
@@ -830,8 +838,11 @@ fn launches_that_wait_in_line_are_dropped_when_everything_ends() {
     let log = bed.log();
     let (before, after) = log.split_once("shutting down").expect("an end");
     let (before, after) = (started(before), started(after));
-    assert!(before < 300, "{before} were started before the end: it came too late to see anything");
+    if before >= 300 {
+        return false;
+    }
     // Those that ran already when the order came may be heard of after it.
     assert!(after < (500 - before) / 2, "{after} were started after the end, {before} before");
     assert_eq!(supervisor.bed.log().matches("incident").count(), 0, "{log}");
+    true
 }

@@ -107,6 +107,7 @@ fn a_command_is_crashed_from_outside_by_injection() {
 fn what_exits_at_once_is_never_reported_running_and_ends_in_quarantine() {
     let bed = Bed::new();
     let yaml = "version: 1\nworkers:\n  hasty:\n    command: [sh, -c, exit 3]\n    \
+                ready: { after: 1m }\n    \
                 restart: { backoff: { initial: 10ms, jitter: 0 }, limit: { restarts: 3, within: \
                 60s } }\n";
     let supervisor = bed.launch(yaml, &[]);
@@ -211,8 +212,8 @@ fn the_last_command_wins() {
             .all(|worker| worker.phase == "idle" && worker.pid.is_none())
     );
     supervisor.client.start(&all, true).expect("started");
-    // Guardian, supervisor, and one process each: never a second copy.
-    assert_eq!(bed.processes().len(), 6);
+    // Guardian, supervisor, and one process each: no second copy stays.
+    supervisor.wait("six processes", |_| (bed.processes().len() == 6).then_some(()));
     supervisor.stop();
 }
 

@@ -3,7 +3,7 @@
 . /mnt/guest/lib.sh
 
 mkdir -p /etc/systemd/system/supervisord-rs.service.d
-printf '[Service]\nWatchdogSec=2s\nTimeoutAbortSec=1s\n' >/etc/systemd/system/supervisord-rs.service.d/soon.conf
+printf '[Service]\nWatchdogSec=6s\nTimeoutAbortSec=1s\n' >/etc/systemd/system/supervisord-rs.service.d/soon.conf
 install_configured <<'YAML'
 version: 1
 workers:
@@ -11,7 +11,7 @@ workers:
 YAML
 becomes "the worker runs" is_running api
 api=$(worker api pid)
-sleep 5
+sleep 15
 equal "a loop that turns is left alone" "$(show NRestarts)" 0
 stuck=$(main_pid)
 # A stopped supervisor neither turns nor answers; a stuck loop looks the same to systemd.

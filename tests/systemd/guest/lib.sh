@@ -31,9 +31,9 @@ refuses() {
     echo "   ok: $what"
 }
 
-# becomes WHAT COMMAND..: the command succeeds within a minute; under emulation on a busy machine everything is slow.
+# becomes WHAT COMMAND..: the command succeeds within two minutes; under emulation on a busy machine everything is slow.
 becomes() {
-    local what=$1 deadline=$((SECONDS + 60))
+    local what=$1 deadline=$((SECONDS + 120))
     shift
     until "$@" >/dev/null 2>&1; do
         [ $SECONDS -lt $deadline ] || { systemctl status --no-pager "$unit" || true; fail "$what"; }
