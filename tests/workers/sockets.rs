@@ -166,8 +166,9 @@ fn a_unix_socket_is_bound_at_its_final_name() {
     };
     assert!(of_control(), "the control socket too");
     // A successor keeps the same sockets.
-    crate::harness::kill(supervisor.status().supervisor.pid, nix::sys::signal::Signal::SIGKILL);
-    supervisor.wait("another supervisor", |supervisor| supervisor.client.status().ok());
+    let before = supervisor.status().supervisor.pid;
+    kill(before, Signal::SIGKILL);
+    supervisor.wait_successor(before);
     assert!(of_control());
     supervisor.client.stop(&["w".to_owned()], true).expect("an order");
     let held = std::os::unix::net::UnixStream::connect(bed.path("w.sock"));
