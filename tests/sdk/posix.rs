@@ -396,6 +396,7 @@ fn what_python_has_when_it_dies_is_in_the_incident() {
         ),
     );
     supervisor.wait_output("py", "stuck");
+    supervisor.wait_phase("py", "running");
     let killed = verb(&bed, &["signal", "py", "KILL"]);
     assert!(killed.status.success(), "{killed:?}");
     supervisor.wait("an incident that says so", |supervisor| {
