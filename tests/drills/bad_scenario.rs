@@ -176,3 +176,15 @@ fn what_is_named_must_be_there() {
     let (code, message) = of(&["run", "two/a.yaml"]);
     assert_eq!(code, Some(0), "{message}");
 }
+
+#[test]
+fn a_configuration_where_a_scenario_is_meant_is_one_error() {
+    let bed = Bed::new();
+    bed.write("app.yaml", "version: 1\nworkers: { a: { worker: ticker } }\n");
+    let output = drill(&bed, &["run", "app.yaml"]);
+    let message = text(&output.stdout) + &text(&output.stderr);
+    assert_eq!(output.status.code(), Some(78), "{message}");
+    assert_eq!(message.matches("error: ").count(), 1, "{message}");
+    assert!(message.contains("this is a configuration (it has `workers:`)"), "{message}");
+    assert!(message.contains("prints a first one"), "{message}");
+}

@@ -733,9 +733,9 @@ fn what_workers_cannot_share_is_refused_before_anything_is_made() {
     let resources = "version: 1\nresources:\n  jobs: { kind: queue, capacity: 0, message: 32MiB }\n  \
         gate: { kind: semaphore, permits: 0 }\n  none: { kind: semaphore }\n  door: { kind: \
         mutx }\n  two: { kind: queue }\n  two: { kind: mutex }\n  fresh: { kind: condition, mutex: \
-        dor }\n  far: { kind: region, size: 1TiB }\n  odd: { kind: region, size: 1MiB, guarded_by: \
-        two }\n  old: { kind: semaphore, permits: 1, by: sysv }\n  key: { kind: topic, permits: 3 }\n  bare: {}\n";
-    let workers = "workers:\n  a: { command: [sleep, 1d], uses: [jbos, gate] }\n";
+        dor }\n  far: { kind: region, size: 1TiB, guarded_by: jobz }\n  odd: { kind: region, \
+        size: 1MiB, guarded_by: two }\n  old: { kind: semaphore, permits: 1, by: sysv }\n  key: { kind: topic, permits: 3 }\n  bare: {}\n";
+    let workers = "workers:\n  a: { command: [sleep, 1d], uses: [jbos, gate, key, gate] }\n";
     refused(
         &format!("{resources}{workers}"),
         &[
@@ -752,6 +752,8 @@ fn what_workers_cannot_share_is_refused_before_anything_is_made() {
             "no resource `dor`",
             "did you mean `door`?",
             "a region of 1099511627776 bytes",
+            "no resource `jobz`",
+            "`gate` is listed twice",
             "`two` is a queue, where a mutex or rw-lock is needed",
             "one of: tracked, posix",
             "resources.key.permits",

@@ -44,6 +44,8 @@ const KINDS: [(&str, Kind); 7] = [
 #[derive(Debug)]
 pub(super) struct Written {
     pub(super) name: At<String>,
+    /// `None`: it is not known what it is to be.
+    kind: Option<Kind>,
     pub(super) scope: Option<At<Scope>>,
     /// The name of the other one that it needs.
     pub(super) needs: Option<At<String>>,
@@ -93,6 +95,7 @@ pub(super) fn known(all: &[Written]) -> ResourcesByName {
 fn one(name: &At<String>, cursor: &Cursor<'_>) -> Written {
     let nothing = Written {
         name: name.clone(),
+        kind: None,
         scope: None,
         needs: None,
         on_owner_death: None,
@@ -108,9 +111,10 @@ fn one(name: &At<String>, cursor: &Cursor<'_>) -> Written {
         Kind::Mutex | Kind::RwLock => on_owner_death(section),
         Kind::Queue | Kind::Semaphore | Kind::Region | Kind::Condition | Kind::Topic => None,
     };
-    let kind = what(kind, cursor, section, on_owner_death.as_ref().map(|written| written.value));
-    let resource = kind.map(|kind| Resource { name: name.value.clone(), kind });
-    Written { scope, needs, on_owner_death, resource: resource.map(Arc::new), ..nothing }
+    let what = what(kind, cursor, section, on_owner_death.as_ref().map(|written| written.value));
+    let resource = what.map(|kind| Resource { name: name.value.clone(), kind });
+    let (kind, resource) = (Some(kind), resource.map(Arc::new));
+    Written { kind, scope, needs, on_owner_death, resource, ..nothing }
 }
 
 fn kind(cursor: &Cursor<'_>) -> Option<Kind> {
@@ -292,8 +296,9 @@ fn size(bytes: u64) -> String {
 
 /// The other one that it needs is there, and of a kind that can be it.
 fn check_needs(written: &Written, known: &ResourcesByName, problems: &Problems) {
-    let (Some(needs), Some(resource)) = (&written.needs, &written.resource) else { return };
-    let is_region = matches!(resource.kind, ResourceKind::Region { .. });
+    // Whatever else is wrong with it.
+    let (Some(needs), Some(kind)) = (&written.needs, written.kind) else { return };
+    let is_region = matches!(kind, Kind::Region);
     let fits = |kind: &ResourceKind| match kind {
         ResourceKind::Mutex { .. } => true,
         ResourceKind::RwLock { .. } => is_region,

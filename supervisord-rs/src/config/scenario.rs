@@ -77,8 +77,12 @@ pub fn is_one(file: &Path) -> Result<bool, Diagnostics> {
     let source = Source::read(file)?;
     let problems = Problems::new(&source.path(), World::Ignored);
     let tree = remainder::parse(source.text(), &problems);
-    let has = |key: &str| tree.as_ref().is_some_and(|tree| tree.get(key).is_some());
-    Ok(!has("workers") || has("scenario") || has("steps"))
+    Ok(tree.is_none_or(|tree| !is_configuration(&tree)))
+}
+
+fn is_configuration(tree: &Node) -> bool {
+    let has = |key: &str| tree.get(key).is_some();
+    has("workers") && !has("scenario") && !has("steps")
 }
 
 impl Scenario {
@@ -117,6 +121,14 @@ impl Reading<'_> {
     /// All of it, without the configurations.
     fn scenario(&mut self, tree: &Node, source: &Source) -> Option<Scenario> {
         let top = Cursor { node: tree, path: String::new(), problems: self.problems };
+        if is_configuration(tree) {
+            top.refuse_with(
+                "this is a configuration (it has `workers:`), and not a scenario",
+                "a scenario names it (`configuration: FILE`) and has `steps:`; `supervisord-rs drill \
+                 init -c FILE` prints a first one",
+            );
+            return None;
+        }
         let section = top.section(&KEYS, &[])?;
         assemble::version(&section, tree, self.problems);
         let name = self.name(&section, tree);

@@ -1,5 +1,6 @@
 //! `uses:` of a worker, which says what it gets of `resources:`.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use workers::fault::Fault;
@@ -14,12 +15,16 @@ use super::settings::{COMMAND_NUMBERS, FIRST_SOCKET, Resource, ResourcesByName};
 pub(super) fn read(section: &Section<'_>, known: &ResourcesByName) -> Vec<Arc<Resource>> {
     let Some(cursor) = section.get("uses") else { return Vec::new() };
     let mut found: Vec<Arc<Resource>> = Vec::new();
+    let mut listed: BTreeSet<String> = BTreeSet::new();
     for name in cursor.strings().unwrap_or_default() {
         match known.get(&name.value) {
-            Some(Some(resource)) if !found.iter().any(|one| one.name == name.value) => {
-                found.push(Arc::clone(resource));
+            Some(_) if !listed.insert(name.value.clone()) => {
+                let problem = name.problem(format!("`{}` is listed twice", name.value));
+                cursor.problems.push(problem.expected("each resource once"));
             }
-            Some(_) => {}
+            Some(Some(resource)) => found.push(Arc::clone(resource)),
+            // It is reported where it is defined.
+            Some(None) => {}
             None => cursor.problems.push(unknown(&name, known, cursor.problems.is_full())),
         }
     }
