@@ -285,8 +285,10 @@ impl Daemon {
                 self.turn(None);
                 Work::Workers
             }
-            signal = signals.next() => {
-                self.on_signal(signal);
+            came = signals.next() => {
+                if let Some(signal) = self.hear(came) {
+                    self.on_signal(signal);
+                }
                 Work::Signal
             }
             said = self.background.next() => {

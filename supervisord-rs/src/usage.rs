@@ -42,7 +42,8 @@ fn of_worker(
 ) -> Option<Usage> {
     let pid = worker.pid?;
     if !Kind::by_name(&worker.isolation).is_some_and(|kind| kind.capabilities.has_own_process) {
-        return thread(pid, worker.tid?);
+        let usage = thread(pid, worker.tid?)?;
+        return Some(Usage { threads: worker.own_threads.max(1).into(), ..usage });
     }
     debug_assert_ne!(pid, supervisor, "a process worker has a process of its own");
     let mut sum = process(pid)?;

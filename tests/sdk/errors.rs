@@ -3,7 +3,7 @@
 use workers::{Context, Registry, Worker, WorkerError};
 
 use crate::harness::Bed;
-use crate::{Test, start};
+use crate::{PLACES, Test, start};
 
 /// For `main`.
 pub(super) const TESTS: &[Test] = &[
@@ -14,6 +14,10 @@ pub(super) const TESTS: &[Test] = &[
     (
         "a_text_of_any_length_is_whole_in_the_output_and_cut_elsewhere",
         a_text_of_any_length_is_whole_in_the_output_and_cut_elsewhere,
+    ),
+    (
+        "a_thread_that_ends_without_a_word_is_told_so_in_every_isolation",
+        a_thread_that_ends_without_a_word_is_told_so_in_every_isolation,
     ),
 ];
 
@@ -135,6 +139,31 @@ fn an_error_is_shown_with_its_sources_and_a_permanent_one_ends_the_attempts() {
         supervisor.wait("a second attempt", |supervisor| {
             (supervisor.worker("stays").generation == 2).then_some(())
         });
+        supervisor.stop();
+    }
+}
+
+fn a_thread_that_ends_without_a_word_is_told_so_in_every_isolation() {
+    for place in PLACES {
+        let bed = Bed::new();
+        let supervisor = start(
+            &bed,
+            &format!(
+                "version: 1\nsupervisor: {{ fault_injection: allow }}\nworkers:\n  v: {{ worker: \
+                 sleeper, {place}, heartbeat: 1s }}\n  other: {{ worker: sleeper, {place}, heartbeat: \
+                 1s }}\n"
+            ),
+        );
+        supervisor.wait_running();
+        supervisor.client.inject("v", "vanish").expect("injection is allowed");
+        let incident = supervisor.wait_incident(0);
+        let said = &incident.sentence;
+        let found = (incident.worker.as_deref(), incident.ending.cause.as_str());
+        assert_eq!(found, (Some("v"), "vanished"), "{place}: {said}");
+        assert!(incident.fault.injected, "{place}: {said}");
+        assert_eq!(incident.lost, ["v"], "{place}: {said}");
+        supervisor.wait_generation("v", 2);
+        assert_eq!(supervisor.worker("other").generation, 1, "{place}");
         supervisor.stop();
     }
 }

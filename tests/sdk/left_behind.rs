@@ -20,11 +20,32 @@ pub(super) const TESTS: &[Test] = &[
         "a_thread_of_a_worker_that_is_no_longer_configured_is_told_by_its_name",
         a_thread_of_a_worker_that_is_no_longer_configured_is_told_by_its_name,
     ),
+    (
+        "the_blame_of_an_earlier_run_outlives_the_supervisor",
+        the_blame_of_an_earlier_run_outlives_the_supervisor,
+    ),
 ];
 
 /// Adds the workers of these tests.
 pub(super) fn register(registry: Registry) -> Registry {
-    registry.function("leaver", "leaves a thread behind; args: does, when, ends", leaver)
+    registry.function("leaver", "leaves a thread behind; args: does, when, ends", leaver).function(
+        "gated",
+        "is ready once its gate is there; args: gate",
+        gated,
+    )
+}
+
+#[derive(serde::Deserialize)]
+struct Gated {
+    gate: PathBuf,
+}
+
+fn gated(context: &Context, args: Gated) -> Result<(), WorkerError> {
+    while !args.gate.exists() && !context.stop_requested() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    context.wait_for_stop();
+    Ok(())
 }
 
 #[derive(serde::Deserialize)]
@@ -178,5 +199,43 @@ fn a_thread_of_a_worker_that_is_no_longer_configured_is_told_by_its_name() {
     );
     assert_eq!(supervisor.wait_phase("a", "running").ending.expect("one").cause, "domain-lost");
     assert_eq!(supervisor.status().supervisor.abandoned_threads, 0);
+    supervisor.stop();
+}
+
+fn the_blame_of_an_earlier_run_outlives_the_supervisor() {
+    let bed = Bed::new();
+    let when = bed.path("when");
+    let place = PLACES[1];
+    // It stays open as long as one of those that were lost waits.
+    let gate = bed.path("gate");
+    std::fs::write(&gate, "").expect("a file");
+    let supervisor = start(
+        &bed,
+        &format!(
+            "version: 1\nworkers:\n  a: {{ worker: gated, args: {{ gate: {} }}, {place}, ready: {{ \
+             timeout: 1h }} }}\n  w: {{ worker: leaver, args: {{ does: segfault, when: {}, ends: true \
+             }}, {place} }}\n",
+            gate.display(),
+            when.display()
+        ),
+    );
+    supervisor.wait_phase("w", "finished");
+    supervisor.wait_phase("a", "running");
+    std::fs::remove_file(&gate).expect("it is there");
+    std::fs::write(&when, "").expect("a file");
+    supervisor.wait("an open incident", |supervisor| {
+        let all = supervisor.client.incidents_and_open(10).ok()?;
+        all.iter().any(|incident| incident.open).then_some(())
+    });
+    let before = supervisor.status().supervisor.pid;
+    crate::harness::kill(before, nix::sys::signal::Signal::SIGKILL);
+    supervisor.wait_successor(before);
+    std::fs::write(&gate, "").expect("a file");
+    let incident = supervisor.wait("its record", |supervisor| {
+        supervisor.incidents().into_iter().find(|incident| incident.id == 1)
+    });
+    let said = &incident.sentence;
+    let who = (incident.worker.as_deref(), incident.generation, incident.left_behind);
+    assert_eq!(who, (Some("w"), Some(1), true), "{said}");
     supervisor.stop();
 }

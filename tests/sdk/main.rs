@@ -9,6 +9,7 @@ mod errors;
 mod events;
 #[path = "../harness/mod.rs"]
 mod harness;
+mod identity;
 mod left_behind;
 mod makers;
 mod own_threads;
@@ -48,16 +49,13 @@ const SUBJECTS: &[Subject] = &[
     (clean_up::register, clean_up::TESTS),
     (errors::register, errors::TESTS),
     (events::register, events::TESTS),
+    (identity::register, identity::TESTS),
     (left_behind::register, left_behind::TESTS),
     (makers::register, makers::TESTS),
     (own_threads::register, own_threads::TESTS),
     (posix::register, posix::TESTS),
     (process_wide::register, process_wide::TESTS),
     (resources::register, resources::TESTS),
-    (resources::foreign::register, resources::foreign::TESTS),
-    (|registry| registry, resources::incidents::TESTS),
-    (resources::lasting::register, resources::lasting::TESTS),
-    (resources::owners::register, resources::owners::TESTS),
     (scribbled::register, scribbled::TESTS),
     (sockets::register, sockets::TESTS),
     (surroundings::register, surroundings::TESTS),

@@ -279,8 +279,9 @@ fn threads_that_outlive_their_worker_are_counted_until_they_end() {
                 (b.generation == restarts + 1 && b.phase == "running").then_some(())
             });
             let left = u32::try_from(restarts).expect("few");
-            supervisor.wait("it to be counted", |supervisor| {
-                (supervisor.worker("b").abandoned == left).then_some(())
+            supervisor.wait("it to be counted, and its own two", |supervisor| {
+                let b = supervisor.worker("b");
+                (b.abandoned == left && b.own_threads == 2).then_some(())
             });
             assert_eq!(supervisor.status().supervisor.abandoned_threads, left, "{place}");
         }

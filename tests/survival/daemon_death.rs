@@ -117,6 +117,30 @@ fn the_death_of_a_supervisor_stays_one_over_another_death() {
 }
 
 #[test]
+fn a_signal_that_a_dead_supervisor_had_ordered_is_told_of_its_worker() {
+    let bed = Bed::new();
+    let place = "worker: ticker, isolation: thread, cell: box";
+    let supervisor = bed.start(&format!(
+        "version: 1\nsupervisor: {{ fault_injection: allow }}\nworkers:\n  a: {{ {place} }}\n  b: {{ \
+         {place} }}\n"
+    ));
+    let status = supervisor.wait_running();
+    // It takes the signal when it goes on: with the next supervisor.
+    let cell = Stopped::new(status.workers[0].pid.expect("it runs"));
+    supervisor.client.inject("b", "signal-term").expect("allowed");
+    kill(status.supervisor.pid, Signal::SIGKILL);
+    supervisor.wait_successor(status.supervisor.pid);
+    drop(cell);
+    let incident = supervisor.wait_incident(1);
+    let said = &incident.sentence;
+    assert!(!incident.supervisor_died, "{said}");
+    assert_eq!((incident.worker.as_deref(), incident.fault.injected), (Some("b"), true), "{said}");
+    assert_eq!(incident.fault.kind, "signal-term", "{said}");
+    assert_eq!(incident.lost, ["a", "b"], "{said}");
+    supervisor.stop();
+}
+
+#[test]
 fn a_fault_that_is_over_is_not_blamed_for_a_later_death() {
     let bed = Bed::new();
     let supervisor = bed.start(&configuration("thread"));

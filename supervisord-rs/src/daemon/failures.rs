@@ -12,6 +12,7 @@ use super::Daemon;
 use super::drafts::Draft;
 use crate::called::as_typed;
 use crate::control::protocol::IncidentRecord;
+use crate::record::culprit::Outsider;
 use crate::record::event::What;
 use crate::record::evidence::Evidence;
 use crate::record::incidents::Opened;
@@ -31,6 +32,10 @@ impl Daemon {
             }
         }
         let outsider = drivers.take_outsider(incident.domain, incident.culprit);
+        if let Some(run) = outsider.as_ref().and_then(Outsider::run) {
+            let note = self.black_box.note(run.worker.index());
+            note.set_blamed(incident.id.0, run.generation);
+        }
         let mut opened = Opened::new(incident, &evidence, outsider, now);
         opened.tail = incident.culprit.and_then(|culprit| drivers.tail(culprit.worker));
         let lost = incident.lost.iter().map(|loss| loss.incarnation.worker);

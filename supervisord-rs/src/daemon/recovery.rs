@@ -79,8 +79,13 @@ pub(super) fn inherit(
         if born.contains(&worker) {
             checkpoint.phase = Phase::Starting;
         }
+        if past.was_running() {
+            // Its predecessor may have died before it remembered more than the order.
+            checkpoint.injected = checkpoint.injected.or_else(|| past.fault_ordered());
+        }
         let is_raised = raised.contains(settings.launches[worker.index()].base.as_str());
-        goes_on(settings, story, RecoveredWorker { worker, checkpoint, fate }, is_raised)
+        let blamed = past.blamed.map(|(incident, run)| (IncidentId(incident), run));
+        goes_on(settings, story, RecoveredWorker { worker, checkpoint, fate, blamed }, is_raised)
     });
     let last_incident = last_recorded
         .into_iter()
@@ -140,7 +145,7 @@ fn blame(
 fn goes_on(
     settings: &Settings,
     story: &PostMortem,
-    RecoveredWorker { worker, mut checkpoint, fate }: RecoveredWorker,
+    RecoveredWorker { worker, mut checkpoint, fate, blamed }: RecoveredWorker,
     is_raised: bool,
 ) -> RecoveredWorker {
     let fate = if story.is_clean { Fate::Closed } else { fate };
@@ -160,7 +165,7 @@ fn goes_on(
         // That launches no worker.
         checkpoint.marks.wanted &= fate == Fate::Resumed && checkpoint.phase.is_live();
     }
-    RecoveredWorker { worker, checkpoint, fate }
+    RecoveredWorker { worker, checkpoint, fate, blamed }
 }
 
 /// Workers of which the file now has more instances than there ever were: their scaled number no

@@ -38,6 +38,8 @@ impl Daemon {
                 usage: None,
                 instances: view.scales(),
                 changed_signals: drivers.changed_signals(),
+                changed_limits: drivers.changed_limits(),
+                changed_identity: drivers.changed_identity(),
                 stray_processes: drivers.stray_processes(),
                 abandoned_threads: workers
                     .iter()
@@ -94,6 +96,7 @@ impl View<'_> {
             ok: is_ok(&view, has_succeeded),
             ending: self.histories.ending(id).cloned(),
             last_incident: view.last_incident.map(|id| id.0),
+            own_threads: drivers.own_threads(id),
             abandoned: drivers.left_behind(id).unwrap_or(view.abandoned),
             base: launch.base.clone(),
             group: launch.group.clone(),

@@ -1,5 +1,6 @@
 //! What signals mean to the supervisor: TERM, INT and QUIT stop everything, a second one kills
-//! (that which the guardian passes on is none, where it came to both of us); USR2 reopens logs and
+//! (that which the guardian passes on is none, where it came to both of us); what a thread worker
+//! sends to its process is no order; USR2 reopens logs and
 //! the control socket; PWR is the guardian's death, which stops everything, however often it comes;
 //! CHLD has orphans reaped; HUP has another supervisor read the configuration and take over, or
 //! ends a run whose terminal has closed. Those that would end the process and mean nothing here
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use nix::sys::signal::SigSet;
+use nix::unistd::getpid;
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR2};
 use signal_hook::iterator::exfiltrator::origin::WithOrigin;
 use signal_hook::low_level::siginfo::Origin;
@@ -81,16 +83,16 @@ impl Signals {
         Ok(Self { orders, others, ways: Ways::default() })
     }
 
-    pub(super) async fn next(&mut self) -> i32 {
+    pub(super) async fn next(&mut self) -> Came {
         loop {
             tokio::select! {
                 biased;
                 Some(origin) = self.orders.next() => {
                     if !self.is_known(&origin) {
-                        return origin.signal;
+                        return Came::from(&origin);
                     }
                 }
-                Some(signal) = self.others.next() => return signal,
+                Some(signal) = self.others.next() => return Came { signal, is_own: false },
                 // Only when the handles are closed, which we never do.
                 else => std::future::pending().await,
             }
@@ -105,7 +107,29 @@ impl Signals {
     }
 }
 
+/// One that came.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Came {
+    signal: i32,
+    /// Whether this process has sent it.
+    is_own: bool,
+}
+
+impl From<&Origin> for Came {
+    fn from(origin: &Origin) -> Self {
+        let own = getpid().as_raw();
+        let is_own = origin.process.is_some_and(|process| process.pid == own);
+        Self { signal: origin.signal, is_own }
+    }
+}
+
 impl Daemon {
+    /// The signal that came, where it is meant for the supervisor.
+    pub(super) fn hear(&self, Came { signal, is_own }: Came) -> Option<i32> {
+        let is_of_thread = is_own && self.drivers.disowns(signal);
+        (!is_of_thread).then_some(signal)
+    }
+
     /// Stops everything; `now`: without asking.
     pub(super) fn shut_down(&mut self, now: bool) {
         self.around.announce_stopping();
@@ -185,7 +209,7 @@ mod tests {
             runtime.block_on(async {
                 // As in each round of the loop: the kernel's news have their turn.
                 tokio::task::yield_now().await;
-                signals.next().await
+                signals.next().await.signal
             })
         };
         while next() != SIGCHLD {}

@@ -46,7 +46,7 @@ impl Daemon {
             self.emit(remark.incarnation, remark.what);
         }
         self.drivers.end_leftovers();
-        self.drivers.keep_signals(self.now(), false);
+        self.drivers.keep_own_process(self.now(), false);
         self.go_on_in_background();
         self.write_settled(Some(end));
         self.answer_waiters();
@@ -131,7 +131,7 @@ impl Daemon {
             self.machine.next_deadline(),
             self.probing.next_due(),
             look,
-            self.drivers.next_look_at_signals(),
+            self.drivers.next_look_at_own_process(),
             self.drafts.next_due(),
             self.waiters.next_due(),
             self.signs.due(),
@@ -147,7 +147,7 @@ impl Daemon {
         if self.signs.due().is_some_and(|at| self.now() >= at) {
             self.say_alive();
         }
-        self.drivers.keep_signals(self.now(), false);
+        self.drivers.keep_own_process(self.now(), false);
         self.drivers.look_at_remains();
         self.keep_up();
         if !self.pace.is_settling() {
@@ -165,7 +165,7 @@ impl Daemon {
 
     /// Tells the guardian and the service manager that the loop turns.
     pub(super) fn say_alive(&mut self) {
-        self.drivers.keep_signals(self.now(), true);
+        self.drivers.keep_own_process(self.now(), true);
         self.signs.given(self.now());
         self.around.say_alive();
     }

@@ -277,6 +277,11 @@ impl Case<'_> {
         seen.extend(some.map(|(count, what)| format!("{what}: {count}")));
         let changed = now.changed_signals.iter().filter(|one| !past.changed_signals.contains(one));
         seen.extend(changed.map(|signal| format!("the disposition of {signal} was changed")));
+        let changed = now.changed_limits.iter().filter(|one| !past.changed_limits.contains(one));
+        seen.extend(changed.map(|limit| format!("{limit} of the supervisor was lowered")));
+        let changed =
+            now.changed_identity.iter().filter(|one| !past.changed_identity.contains(one));
+        seen.extend(changed.map(|what| format!("the {what} of the supervisor was changed")));
         (!seen.is_empty()).then(|| Unmet::new("no silent damage", seen.join("; ")))
     }
 

@@ -13,6 +13,7 @@ use workers::runtime::mapping::Mapping;
 use super::launch::{Child, failure};
 use super::wake::Wake;
 use super::watch::Watched;
+use crate::record::post_mortem::PastWorker;
 use crate::stages;
 
 /// A page of shared memory that is one worker's board.
@@ -52,12 +53,23 @@ pub(super) struct Live {
     pub(super) extended_until: u64,
     /// Whether it was asked to stop: what it started has the rest of its grace period then.
     pub(super) is_stopping: bool,
+    /// How its own process, which is ended for that, came to run without it.
+    pub(super) gone: Option<Gone>,
     /// Whether a predecessor had asked it to stop already.
     pub(super) stop_was_ordered: bool,
     /// The pipe on which it writes a newline when it is ready.
     pub(super) newline: Option<Watched<OwnedFd>>,
     /// What it said on its notify socket.
     pub(super) notify_state: NotifyState,
+}
+
+/// How a process came to run without the worker that it is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Gone {
+    /// The worker's thread has ended silently.
+    Vanished,
+    /// Another program has taken the place of all its threads.
+    Replaced,
 }
 
 /// What a worker said on its notify socket, sd_notify(3).
@@ -90,6 +102,7 @@ impl Live {
             is_launched: false,
             extended_until: 0,
             is_stopping: false,
+            gone: None,
             stop_was_ordered: false,
             newline: None,
             notify_state,
@@ -98,6 +111,12 @@ impl Live {
 }
 
 impl Live {
+    /// The signal with which a predecessor had struck it, or was about to.
+    pub(super) fn take_strike(&mut self, past: &PastWorker) {
+        self.struck_by = past.signal_ordered();
+        self.struck_at = self.struck_by.and(past.fault_ordered_at());
+    }
+
     /// Its last sign of life, in monotonic nanoseconds, as its board or its notify socket says.
     /// Threads that wait inside the SDK are asked: they count as alive until the next look, and
     /// then by their answer.

@@ -29,7 +29,7 @@
 //! | `datagram`, `closer` | what anybody may send, descriptors too; closing it, which may wait |
 //! | `wake` | what wakes SDK code for an order |
 //! | `watch` | the one epoll set |
-//! | `own_signals` | what signals do in this process, which thread workers may change |
+//! | `own_process` | this process, which thread workers may change, and what is kept of it |
 
 mod before;
 mod cell;
@@ -48,7 +48,7 @@ mod launcher;
 mod live;
 mod notify;
 mod outfit;
-mod own_signals;
+mod own_process;
 pub mod passed;
 pub mod peer;
 mod process;

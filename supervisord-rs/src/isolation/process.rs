@@ -6,7 +6,7 @@ mod stop;
 
 use std::sync::Arc;
 
-use supervision::{Capabilities, DomainId, Incarnation, WorkerId};
+use supervision::{Capabilities, Cause, DomainId, Ending, Incarnation, WorkerId};
 use workers::runtime::board::monotonic_ns;
 
 use super::contract::{Adoption, Description, Driver, Ended, Means, Order, Progress};
@@ -78,9 +78,17 @@ impl Driver for Process {
                 None => evidence::of_command(ended.status),
             };
             let ending = evidence::with_memory(ending, ended.was_oom_killed);
+            let gone = means.registry.live(incarnation).and_then(|live| live.gone);
+            let ending = match gone {
+                Some(_) if ending.cause == Cause::Killed => {
+                    Ending { cause: Cause::Vanished, ..ending }
+                }
+                Some(_) | None => ending,
+            };
             let is_young = means.is_young(incarnation);
             means.end(incarnation, ending);
             means.explain(incarnation, ending);
+            means.explain_gone(incarnation, gone);
             means.blame_limit(incarnation, ended.status, is_young);
         }
     }

@@ -13,7 +13,7 @@ use workers::runtime::board::monotonic_ns;
 
 use super::contract::{Adoption, Description, Driver, Ended, Means, Order, Progress};
 use super::launch::failed::Result;
-use super::own_signals::OwnSignals;
+use super::own_process::OwnProcess;
 use crate::config::kinds;
 use crate::record::own_log;
 
@@ -37,7 +37,7 @@ impl Driver for Thread {
         let poke = means.poke(means.registry[worker].domain)?;
         let order = means.registry[worker].order(incarnation);
         let now = Duration::from_nanos(monotonic_ns());
-        means.own_signals.get_or_insert_with(OwnSignals::take).on_launch(now);
+        means.own_process.get_or_insert_with(OwnProcess::take).on_launch(now);
         start::launch(&sdk, &order, &means.code, &poke, outputs.stdout)?;
         means.settle(incarnation, sdk);
         Ok(Progress::Launched)

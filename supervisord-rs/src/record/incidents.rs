@@ -133,7 +133,10 @@ impl Opened {
         let seen_at = u64::try_from(incident.opened.as_nanos()).unwrap_or(u64::MAX);
         let wall = SystemTime::now();
         let at = wall.checked_sub(now.saturating_sub(incident.opened)).unwrap_or(wall);
-        Self { at, ..Self::new(incident, &BTreeMap::new(), None, seen_at) }
+        // A run that lived then was lost itself.
+        let is_lost = |who: Incarnation| incident.lost.iter().any(|loss| loss.incarnation == who);
+        let is_past = incident.culprit.is_some_and(|culprit| !is_lost(culprit));
+        Self { at, is_past, ..Self::new(incident, &BTreeMap::new(), None, seen_at) }
     }
 }
 

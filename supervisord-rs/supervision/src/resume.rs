@@ -14,7 +14,7 @@ use crate::dependencies::ids;
 use crate::effect::Effect;
 use crate::ending::{Cause, Ending};
 use crate::event::Culprit;
-use crate::id::{DomainId, FaultId, Incarnation, IncidentId, WorkerId};
+use crate::id::{DomainId, FaultId, Generation, Incarnation, IncidentId, WorkerId};
 use crate::incident::Outcome;
 use crate::losses::Failure;
 use crate::machine::Machine;
@@ -49,6 +49,9 @@ pub struct RecoveredWorker {
     pub checkpoint: Checkpoint,
     /// What became of it.
     pub fate: Fate,
+    /// The last incident that a run of it did which was over, by something that it had left behind,
+    /// and that run: such a run has no part in the incident.
+    pub blamed: Option<(IncidentId, Generation)>,
 }
 
 /// What became of a worker when its supervisor was no more.
@@ -115,7 +118,7 @@ impl Machine {
 
     /// What is remembered of one worker becomes true again, as far as it still is.
     fn recall(&mut self, past: &RecoveredWorker, unheard: Duration) {
-        let RecoveredWorker { worker, checkpoint, fate } = past;
+        let RecoveredWorker { worker, checkpoint, fate, blamed: _ } = past;
         let worker = *worker;
         let autostart = self.spec.workers[worker.index()].autostart;
         let state = &mut self.workers[worker.index()];

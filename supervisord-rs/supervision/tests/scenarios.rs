@@ -619,6 +619,7 @@ fn a_successor_opens_the_incident_of_its_predecessor_and_counts_on() {
             ..world::checkpoint()
         },
         fate: Fate::Lost,
+        blamed: None,
     };
     let mut spec = spec(&["a", "b", "c"]);
     spec.workers[0].domain = DomainId(0);
@@ -1070,7 +1071,7 @@ fn a_schedule_continues_over_a_death_and_starts_again_with_a_new_run() {
         spec.workers[0].injections[0].times = Some(1);
         let committed = supervision::InjectionMemo { draws: 1, times: 1, due: None };
         let checkpoint = Checkpoint { injections: vec![committed], ..world::checkpoint() };
-        let workers = vec![RecoveredWorker { worker: A, checkpoint, fate }];
+        let workers = vec![RecoveredWorker { worker: A, checkpoint, fate, blamed: None }];
         let mut world = World::inheriting(spec, Recovered { workers, ..Recovered::default() });
         world.pass(1000 * MS);
         let injected =
@@ -1207,6 +1208,20 @@ fn time_in_which_the_machine_heard_nothing_counts_against_no_worker() {
     assert_ne!(world.phase(0), Phase::Running, "it hangs");
     let is_asked = |question: &Effect| matches!(question, Effect::Confirm { incarnation } if incarnation.worker == B);
     assert!(world.questions.iter().any(is_asked), "it has stayed up for long enough now");
+}
+
+#[test]
+fn a_heartbeat_judges_no_worker_that_is_to_stop() {
+    let mut spec = spec(&["a"]);
+    spec.workers[0].heartbeat = Some(50 * MS);
+    let mut world = up(spec);
+    world.command(Command::Stop(vec![A]));
+    assert_eq!(world.questions.pop_front(), Some(Effect::Stop { incarnation: world.present(0) }));
+    world.pass(199 * MS);
+    assert_eq!(world.phase(0), Phase::Stopping, "it has its whole time to stop");
+    world.pass(MS);
+    assert_eq!(world.view(0).last_ending.map(|ending| ending.cause), Some(Cause::StopTimeout));
+    assert!(world.opened.is_empty(), "a stop is no incident");
 }
 
 #[test]
@@ -1442,7 +1457,7 @@ fn an_orderly_end_forgets_what_was_counted_and_a_new_run_is_no_restart() {
         failures: vec![MS; 5],
         ..world::checkpoint()
     };
-    let workers = vec![RecoveredWorker { worker: A, checkpoint, fate: Fate::Closed }];
+    let workers = vec![RecoveredWorker { worker: A, checkpoint, fate: Fate::Closed, blamed: None }];
     let mut world = World::inheriting(spec(&["a"]), Recovered { workers, ..Recovered::default() });
     world.pass(1000 * MS);
     let view = world.view(0);

@@ -54,7 +54,7 @@ pub fn main(registry: &Registry) -> ! {
     }
     let mut reserve = Reserve::default();
     reserve.restore(poke.as_fd());
-    let mut keeper = Keeper::default();
+    let mut keeper = Keeper::new();
     loop {
         let begun = match receive(&socket, &mut reserve, &mut keeper) {
             Ok(Some(mut order)) => {

@@ -167,6 +167,7 @@ fn live(shared: &Arc<Shared>, kind: &str, args: &Value, registry: &Registry) -> 
         match registry.create(kind, args) {
             Ok(mut worker) => work(&mut *worker, &context).map_err(|error| failed(&error)),
             Err(error) if error.is_permanent() => Err((State::FailedForGood, error.to_string())),
+            Err(error) if registry.has(kind) => Err((State::NotStarted, error.to_string())),
             Err(error) => Err((State::Unregistered, error.to_string())),
         }
     }));

@@ -78,7 +78,7 @@ impl Harness {
     ///
     /// let registry = workers::builtin::registry();
     /// let args = serde_json::json!({ "interval": "soon" });
-    /// let Ending::Unregistered(why) = Harness::new(&registry, "ticker", args).start().wait_end()
+    /// let Ending::NotStarted(why) = Harness::new(&registry, "ticker", args).start().wait_end()
     /// else {
     ///     panic!("it takes no such interval");
     /// };

@@ -38,8 +38,10 @@ pub enum Ending {
     FailedForGood(String),
     /// It panicked, with this message behind its place in the source.
     Panicked(String),
-    /// There is no such worker in the registry, or it does not take these arguments.
+    /// There is no such worker in the registry.
     Unregistered(String),
+    /// It was not made: it does not take these arguments, or the function that makes it refused.
+    NotStarted(String),
     /// Its thread ended without a word, as by `SYS_exit` of a library.
     Vanished,
 }
@@ -53,7 +55,8 @@ impl State {
             OnBoard::Failed => Some(Ending::Failed(text())),
             OnBoard::FailedForGood => Some(Ending::FailedForGood(text())),
             OnBoard::Panicked => Some(Ending::Panicked(text())),
-            OnBoard::Unregistered | OnBoard::NotStarted => Some(Ending::Unregistered(text())),
+            OnBoard::Unregistered => Some(Ending::Unregistered(text())),
+            OnBoard::NotStarted => Some(Ending::NotStarted(text())),
         };
         Self {
             is_ready: reading.state == OnBoard::Ready || ending.is_some(),

@@ -64,6 +64,14 @@ pub struct SupervisorStatus {
     /// supervisor has put back its own.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub changed_signals: Vec<String>,
+    /// Limits of the supervisor's process that a thread worker has lowered (`RLIMIT_NOFILE`, ...);
+    /// the supervisor has put them back, as far as it has the right to.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub changed_limits: Vec<String>,
+    /// What a thread worker has changed of who the supervisor's process is: `user`, `group`,
+    /// `groups`; the supervisor has changed it back, as far as it has the right to.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub changed_identity: Vec<String>,
     /// Processes that thread workers, or workers of cells, have started and that have outlived the
     /// thread or the process that started them, so that it is not known whose they are: number,
     /// name, cell. They end with their fault domain.
@@ -145,6 +153,10 @@ pub struct WorkerStatus {
     pub ending: Option<EndingReport>,
     /// Number of its last incident.
     pub last_incident: Option<u64>,
+    /// Threads of this run, as far as the SDK knows them: that which runs the worker, and those that
+    /// it has started or made its own. 0: it does not run, or is a command.
+    #[serde(default)]
+    pub own_threads: u32,
     /// Threads of it that earlier runs have left behind and that have not ended yet.
     pub abandoned: u32,
     /// The entry of the configuration that it comes from: its own name, or the one that instances

@@ -9,7 +9,7 @@ use nix::libc::{SIGCHLD, SIGTERM};
 use super::{BREATH, PAUSE};
 use crate::control::protocol::{Done, Failure};
 use crate::control::request::{Order, Request};
-use crate::daemon::signals::Signals;
+use crate::daemon::signals::{Came, Signals};
 use crate::daemon::{Daemon, until};
 use crate::waiting::{Limit, within};
 
@@ -29,7 +29,7 @@ impl Daemon {
             tokio::select! {
                 done = &mut work => return done,
                 Some(request) = self.requests.recv() => self.answer_at_rest(request),
-                signal = signals.next() => self.keep_signal(signal),
+                came = signals.next() => self.keep_signal(came),
                 () = breath => self.say_alive(),
             }
         }
@@ -53,11 +53,10 @@ impl Daemon {
         true
     }
 
-    fn keep_signal(&mut self, signal: i32) {
+    fn keep_signal(&mut self, came: Came) {
         // Who has died is known by its own handle.
-        if signal != SIGCHLD {
-            self.hand_over.signals.push(signal);
-        }
+        let kept = self.hear(came).filter(|&signal| signal != SIGCHLD);
+        self.hand_over.signals.extend(kept);
     }
 
     fn answer_at_rest(&mut self, request: Request) {

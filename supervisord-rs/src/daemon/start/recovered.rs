@@ -155,6 +155,9 @@ fn create_black_box(
             if let Some((incident, work)) = worker.incident_work {
                 black_box.note(index).set_incident_work(incident, work);
             }
+            if let Some((incident, run)) = worker.blamed {
+                black_box.note(index).set_blamed(incident, run);
+            }
             if let Some((ending, words)) = worker.checkpoint.last_ending.zip(worker.ending.as_ref())
             {
                 black_box.account(index).write(ending, words);

@@ -67,7 +67,7 @@ use crate::isolation::exits::reaper;
 use crate::isolation::launch::failed::Failed;
 use crate::isolation::launch::{BaseEnvironment, Child, advice};
 use crate::isolation::live::{Live, event_fd};
-use crate::isolation::own_signals::OwnSignals;
+use crate::isolation::own_process::OwnProcess;
 use crate::isolation::registry::Registry;
 use crate::isolation::resources::{self, Resources};
 use crate::isolation::shares::{Names, Shares};
@@ -116,8 +116,8 @@ pub struct Means {
     pub(in crate::isolation) exit_records: ExitRecords,
     /// What tells our process trees from those of others.
     pub(in crate::isolation) instance_id: String,
-    /// What signals do here, once code of a worker runs in this process.
-    pub(in crate::isolation) own_signals: Option<OwnSignals>,
+    /// What this process was, once code of a worker runs in it.
+    pub(in crate::isolation) own_process: Option<OwnProcess>,
     /// Looks at the process table, for process trees without a cgroup.
     pub(in crate::isolation) census: Rc<Census>,
     pub(in crate::isolation) log_dir: std::path::PathBuf,
@@ -191,7 +191,7 @@ impl Means {
             store,
             exit_records: ExitRecords::new(exit_records),
             instance_id: instance_id_of(&settings.supervisor.runtime_dir),
-            own_signals: None,
+            own_process: None,
             census,
             log_dir: settings.supervisor.log_dir.clone(),
             black_box,
@@ -289,12 +289,18 @@ impl Means {
         if self.process_without(incarnation.worker, &reading).is_none() {
             return false;
         }
-        if self.runs_another_program(live.domain) {
-            self.end_for_its_program(live.domain);
+        let domain = live.domain;
+        let is_replaced = self.runs_another_program(domain);
+        if self.registry[domain].capabilities.has_own_process {
+            self.end_without(incarnation, is_replaced);
+            return true;
+        }
+        if is_replaced {
+            self.end_for_its_program(domain);
             return true;
         }
         // It cannot say so any more.
-        if let Some(sdk) = &live.sdk {
+        if let Some(sdk) = self.registry.live(incarnation).and_then(|live| live.sdk.as_ref()) {
             sdk.board().thread_ended(incarnation.generation.0);
         }
         let ending = Ending { status: Status::Unknown, cause: Cause::Vanished };

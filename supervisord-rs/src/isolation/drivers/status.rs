@@ -202,6 +202,14 @@ impl Drivers {
         is_shared.then(|| page.board().left_behind(slot.live.is_none()))
     }
 
+    /// Threads of the run that a worker has, as far as the SDK knows them.
+    #[must_use]
+    pub fn own_threads(&self, worker: WorkerId) -> u32 {
+        let slot = &self.means.registry[worker];
+        let page = slot.page.as_ref().filter(|_| slot.live.is_some());
+        page.map_or(0, |page| page.board().threads())
+    }
+
     /// Whether this incarnation is the present one and has not ended.
     #[must_use]
     pub fn is_live(&self, incarnation: Incarnation) -> bool {

@@ -17,7 +17,7 @@ impl Drivers {
     #[must_use]
     pub fn stray_processes(&self) -> Vec<String> {
         let registry = &self.means.registry;
-        let has_threads = self.means.own_signals.is_some();
+        let has_threads = self.means.own_process.is_some();
         let cells = || registry.domains().filter(|domain| domain.capabilities.is_shared());
         if !has_threads && cells().next().is_none() {
             return Vec::new();

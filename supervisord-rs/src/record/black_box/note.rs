@@ -4,7 +4,7 @@
 use std::ptr;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 
-use supervision::Checkpoint;
+use supervision::{Checkpoint, Generation};
 use workers::runtime::board::{Board, SIZE};
 use workers::runtime::mapping::Mapping;
 
@@ -54,6 +54,10 @@ pub struct Note {
     /// not done. Named by the number of the incident; 0: it is not known. Stored last.
     pub(in crate::record) incident: AtomicU64,
     pub(in crate::record) incident_work: [AtomicU64; 2],
+    /// The last incident that a run of it did which was over, and which run. Named by the number of
+    /// the incident; 0: there was none. Stored last.
+    pub(in crate::record) blamed_for: AtomicU64,
+    pub(in crate::record) blamed_generation: AtomicU64,
 }
 
 const _: () = assert!(size_of::<Board>() <= NOTE && size_of::<Note>() <= SIZE - NOTE);
@@ -124,6 +128,21 @@ impl Note {
         let incident = self.incident.load(Ordering::SeqCst);
         let [done, begun] = self.incident_work.each_ref().map(|word| word.load(Ordering::Relaxed));
         (incident != 0).then_some((incident, (done, begun)))
+    }
+
+    /// A run of it that was over has done an incident, by a thread that it had left behind.
+    pub fn set_blamed(&self, incident: u64, run: Generation) {
+        self.blamed_for.store(0, Ordering::SeqCst);
+        self.blamed_generation.store(run.0, Ordering::Relaxed);
+        self.blamed_for.store(incident, Ordering::SeqCst);
+    }
+
+    /// The last such incident, with its number, and that run.
+    #[must_use]
+    pub fn blamed(&self) -> Option<(u64, Generation)> {
+        let incident = self.blamed_for.load(Ordering::SeqCst);
+        let run = Generation(self.blamed_generation.load(Ordering::Relaxed));
+        (incident != 0).then_some((incident, run))
     }
 
     /// The fault just ordered, and when.

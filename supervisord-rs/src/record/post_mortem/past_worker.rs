@@ -39,6 +39,8 @@ pub struct PastWorker {
     pub carried: [u64; STREAMS],
     /// What was lost with the last incident that began with it, by its number.
     pub incident_work: Option<(u64, (u64, u64))>,
+    /// The last incident that a run of it did which was over, by its number, and that run.
+    pub blamed: Option<(u64, Generation)>,
     /// How its last incarnation ended, in words.
     pub ending: Option<EndingReport>,
     pub(super) fault: Option<(FaultId, u64)>,
@@ -136,6 +138,7 @@ impl PastWorker {
             }),
             carried: std::array::from_fn(|stream| note.carried[stream].load(Ordering::Relaxed)),
             incident_work: note.incident_work(),
+            blamed: note.blamed(),
             fault: (fault.code != 0 && ordered_at <= now).then_some((fault, ordered_at)),
             reading,
         })
@@ -172,8 +175,15 @@ impl PastWorker {
         self.reading.as_ref().filter(is_past)
     }
 
+    /// When that was, in monotonic nanoseconds.
+    #[must_use]
+    pub fn fault_ordered_at(&self) -> Option<u64> {
+        self.fault.map(|(_, at)| at)
+    }
+
     /// The signal that was ordered for it.
-    pub(super) fn signal_ordered(&self) -> Option<i32> {
+    #[must_use]
+    pub fn signal_ordered(&self) -> Option<i32> {
         Fault::from_code(self.fault?.0.code)?.signal()
     }
 

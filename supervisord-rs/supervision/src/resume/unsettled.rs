@@ -78,7 +78,12 @@ impl Machine {
             }
         }
         for (id, parts) in parts {
-            let incident = self.joined(id, &parts);
+            let mut incident = self.joined(id, &parts);
+            let blamed = known.iter().find_map(|past| {
+                let (_, generation) = past.blamed.filter(|(of, _)| *of == id)?;
+                Some(Incarnation { worker: past.worker, generation })
+            });
+            incident.culprit = incident.culprit.or(blamed);
             for loss in &incident.lost {
                 let state = &mut self.workers[loss.incarnation.worker.index()];
                 let open = state.open_incident;

@@ -730,7 +730,12 @@ impl World {
                 }
                 Some(Truth::Gone) | None => Fate::Resumed,
             };
-            workers.push(RecoveredWorker { worker, checkpoint: checkpoint.clone(), fate });
+            workers.push(RecoveredWorker {
+                worker,
+                checkpoint: checkpoint.clone(),
+                fate,
+                blamed: None,
+            });
         }
         let ending = KILLED;
         let death = is_death.then_some(RecoveredDeath {

@@ -78,6 +78,12 @@ impl Board {
         self.forget_words();
     }
 
+    /// Threads of the present run. As the worker claims, at most 4095.
+    #[must_use]
+    pub fn threads(&self) -> u32 {
+        Count::decode(self.count.load(Ordering::Acquire)).own
+    }
+
     /// Threads that were left behind. `is_over`: those of the last run were, too. As the worker
     /// claims, at most 8190.
     #[must_use]

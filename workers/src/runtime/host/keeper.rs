@@ -1,9 +1,12 @@
-//! Looks at the handlers of fatal signals after each launch into a process that workers share: most
-//! that change them do so when they begin.
+//! Looks at what the workers of a process share, after each launch into it: most that change it do
+//! so when they begin. The handlers of fatal signals are to be those of the SDK, and there is to be
+//! room for the descriptors of another order.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::runtime::handlers;
 use crate::runtime::mapping::Mapping;
@@ -11,9 +14,11 @@ use crate::runtime::mapping::Mapping;
 /// So long after a launch it is looked.
 const AFTER_LAUNCH: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(1)];
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Keeper {
     latest: Option<Latest>,
+    /// How many files may be open here.
+    open_files: u64,
 }
 
 /// The last launch.
@@ -34,6 +39,11 @@ impl Keeper {
         self.latest = Some(Latest { at: Instant::now(), board, poke, looks: 0 });
     }
 
+    pub(super) fn new() -> Self {
+        let limit = getrlimit(Resource::RLIMIT_NOFILE);
+        Self { latest: None, open_files: limit.map_or(0, |(soft, _)| soft) }
+    }
+
     /// How long until the next look; `None`: nothing calls for one.
     pub(super) fn patience(&self) -> Option<Duration> {
         let latest = self.latest.as_ref()?;
@@ -41,9 +51,21 @@ impl Keeper {
         Some((latest.at + *after).saturating_duration_since(Instant::now()))
     }
 
-    /// Looks, and puts back what has changed. It stands on the board of the last that began here.
+    /// Looks, and puts back what has changed; of signals the board of the last that began here says
+    /// so. A process that one worker has for itself is its own affair.
     pub(super) fn look(&mut self) {
         let Some(latest) = &mut self.latest else { return };
+        if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+            && soft < self.open_files
+        {
+            let back = self.open_files.min(hard);
+            let _ = setrlimit(Resource::RLIMIT_NOFILE, back, hard);
+            eprintln!(
+                "a worker has lowered the limit of open files of this process to {soft}; it is {back} \
+                 again"
+            );
+            self.open_files = back;
+        }
         let is_after = |after: &&Duration| latest.at.elapsed() >= **after;
         latest.looks = AFTER_LAUNCH.iter().take_while(is_after).count();
         let changed = handlers::keep();

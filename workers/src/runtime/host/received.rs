@@ -144,6 +144,12 @@ fn wait_for(socket: &OwnedFd, keeper: &mut Keeper) -> io::Result<()> {
                 return Ok(());
             }
             Err(Errno::EINTR) => {}
+            // A worker has lowered the limit of open files below what is polled (poll(2)): it waits
+            // for the order itself.
+            Err(Errno::EINVAL) => {
+                keeper.look();
+                return Ok(());
+            }
             Err(errno) => return Err(errno.into()),
         }
     }
@@ -251,7 +257,7 @@ mod tests {
         // A piece of one that was broken off.
         send_packet(ours.as_fd(), br#"[true,["stale"]]"#, &all[..1]).unwrap();
         send(ours.as_fd(), &ORDER, &all).unwrap();
-        let mut order = receive(&theirs, &mut Reserve::default(), &mut Keeper::default())
+        let mut order = receive(&theirs, &mut Reserve::default(), &mut Keeper::new())
             .unwrap()
             .expect("an order");
         assert!(USUAL.iter().all(|name| order.endowment.claim(name).is_some()));
@@ -259,7 +265,7 @@ mod tests {
         assert_eq!(order.endowment.unclaimed(), Vec::<String>::new());
         // Another has none of that.
         send(ours.as_fd(), &ORDER, &all[..3]).unwrap();
-        let mut order = receive(&theirs, &mut Reserve::default(), &mut Keeper::default())
+        let mut order = receive(&theirs, &mut Reserve::default(), &mut Keeper::new())
             .unwrap()
             .expect("an order");
         assert!(claim(&mut order, BOARD).is_ok());
@@ -274,7 +280,7 @@ mod tests {
             let args = Value::from("x".repeat(length));
             let order = HostOrder { args: &args, ..ORDER };
             send(ours.as_fd(), &order, &USUAL.map(|name| (name, file.as_fd()))).unwrap();
-            let order = receive(&theirs, &mut Reserve::default(), &mut Keeper::default())
+            let order = receive(&theirs, &mut Reserve::default(), &mut Keeper::new())
                 .unwrap()
                 .expect("an order");
             assert_eq!(order.args, args);
@@ -296,7 +302,7 @@ mod tests {
             let text = format!("{order}{rest}");
             send_packet(ours.as_fd(), text.as_bytes(), &[("", file.as_fd())]).unwrap();
             assert_eq!(
-                receive(&theirs, &mut Reserve::default(), &mut Keeper::default())
+                receive(&theirs, &mut Reserve::default(), &mut Keeper::new())
                     .unwrap_err()
                     .to_string(),
                 why

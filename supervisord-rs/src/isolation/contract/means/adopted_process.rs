@@ -94,7 +94,9 @@ impl Means {
             let incarnation = present(worker, past);
             let sdk =
                 self.registry[worker].page.clone().and_then(|page| Sdk::adopted(page, None).ok());
-            self.registry[worker].live = Some(Live::new(incarnation, domain, sdk));
+            let mut live = Live::new(incarnation, domain, sdk);
+            live.take_strike(past[&worker]);
+            self.registry[worker].live = Some(live);
         }
         let incarnations = members.iter().map(|worker| present(*worker, past)).collect();
         // What its cgroup has counted says nothing of this one alone: a predecessor may have told
@@ -184,7 +186,12 @@ impl Means {
             Program::Worker { .. } => Some(self.revive_sdk(worker, wake)?),
         };
         let mut live = Live::new(incarnation, domain, sdk);
-        self.black_box.note(worker.index()).set_fingerprint(known.fingerprint);
+        live.take_strike(known);
+        let note = self.black_box.note(worker.index());
+        note.set_fingerprint(known.fingerprint);
+        if let Some((fault, at)) = known.fault_ordered().zip(known.fault_ordered_at()) {
+            note.set_fault_ordered(fault.code, fault.parameter, at);
+        }
         live.is_ready = known.said_ready || matches!(known.checkpoint.phase, Phase::Running);
         live.is_stopping = known.checkpoint.phase == Phase::Stopping;
         live.stop_was_ordered = known.stop_ordered;

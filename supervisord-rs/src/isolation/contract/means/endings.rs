@@ -13,6 +13,7 @@ use crate::isolation::contract::Ended;
 use crate::isolation::exits::adopted::Look;
 use crate::isolation::exits::reaper;
 use crate::isolation::launch::Child;
+use crate::isolation::live::Gone;
 use crate::isolation::watch::{Says, Token};
 use crate::process_table;
 use crate::record::culprit::STOPPED;
@@ -22,6 +23,9 @@ use crate::waiting::Looks;
 
 /// The time for the guardian to report how an adopted process ended, and for a tracer to detach.
 const SETTLED_LIMIT: Duration = Duration::from_millis(250);
+
+/// What an incident says of a worker that has executed another program in its own process.
+const REPLACED: &str = "it has executed another program (exec), which has taken its place";
 
 /// So long a program has hardly begun, in nanoseconds.
 const BEGINNING: u64 = 2_000_000_000;
@@ -256,11 +260,23 @@ impl Means {
         }
     }
 
+    /// The same of one whose own process was ended because it ran without it.
+    pub(in crate::isolation) fn explain_gone(
+        &mut self,
+        incarnation: Incarnation,
+        gone: Option<Gone>,
+    ) {
+        if gone == Some(Gone::Replaced)
+            && let Some((_, evidence)) = &mut self.registry[incarnation.worker].evidence
+        {
+            evidence.message.get_or_insert_with(|| REPLACED.to_owned());
+        }
+    }
+
     /// The process in which the thread that the board names is no more: it has ended silently
-    /// (`pthread_exit`, `SYS_exit`), or with the process. A process that one worker has for itself
-    /// lives: the machine kills what does not beat.
+    /// (`pthread_exit`, `SYS_exit`), or with the process.
     pub(super) fn process_without(&self, worker: WorkerId, reading: &Reading) -> Option<i32> {
-        if self.registry.home(worker).capabilities.has_own_process || reading.tid <= 0 {
+        if reading.tid <= 0 {
             return None;
         }
         let pid = self.driver_of(worker).describe(self, worker).pid;

@@ -9,6 +9,7 @@ use workers::runtime::offspring;
 
 use super::{Live, Means, Process, Resident};
 use crate::isolation::exits::{orphans, reaper};
+use crate::isolation::live::Gone;
 use crate::process_table;
 use crate::record::event::What;
 use crate::record::evidence;
@@ -79,6 +80,15 @@ impl Means {
             "a worker of this cell has executed another program (exec), which ends all workers of the \
              cell: its process is ended. Use `std::process::Command::spawn`, or `isolation: process`"
         );
+        self.kill_all_of(domain);
+        self.looks.soon(domain);
+    }
+
+    /// Ends the own process of one that is not in it any more.
+    pub(super) fn end_without(&mut self, incarnation: Incarnation, is_replaced: bool) {
+        let Some(live) = self.registry.live_mut(incarnation) else { return };
+        live.gone = Some(if is_replaced { Gone::Replaced } else { Gone::Vanished });
+        let domain = live.domain;
         self.kill_all_of(domain);
         self.looks.soon(domain);
     }
