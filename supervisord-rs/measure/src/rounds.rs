@@ -132,6 +132,19 @@ impl<'a> Rounds<'a> {
     }
 }
 
+/// Does it again, a few times, while nothing was to be seen in its time: the machine was held up.
+pub(crate) fn until_seen<T>(
+    mut work: impl FnMut() -> Result<Option<T>, String>,
+) -> Result<Option<T>, String> {
+    const TRIES: usize = 8;
+    for _ in 1..TRIES {
+        if let Some(seen) = work()? {
+            return Ok(Some(seen));
+        }
+    }
+    work()
+}
+
 /// How often something is to be done so that it takes about this time: found out by doing it more
 /// and more often.
 pub(crate) fn count_for(

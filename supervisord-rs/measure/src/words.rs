@@ -8,8 +8,15 @@ pub(crate) fn significant(value: f64) -> f64 {
     if value == 0.0 || !value.is_finite() {
         return 0.0;
     }
-    let scale = 10_f64.powi(3 - value.abs().log10().floor() as i32);
-    if scale.is_finite() { (value * scale).round() / scale } else { value }
+    let places = 3 - value.abs().log10().floor() as i32;
+    let scale = 10_f64.powi(places.abs());
+    // Powers below one are not exact: what is divided by them is not the shortest decimal, and JSON
+    // that is read again may differ in its last bit, which counts where a half is rounded.
+    match places {
+        ..0 => (value / scale).round() * scale,
+        _ if scale.is_finite() => (value * scale).round() / scale,
+        _ => value,
+    }
 }
 
 /// A figure with its unit: `4.2 µs`, `12 KiB`, `1.3 GB/s`.
@@ -198,5 +205,17 @@ mod tests {
         assert_eq!(significant(123_456.0), 123_500.0);
         assert_eq!(significant(0.001_234_56), 0.001_235);
         assert_eq!((significant(0.0), significant(f64::NAN)), (0.0, 0.0));
+    }
+
+    #[test]
+    fn what_json_keeps_of_four_digits_is_all() {
+        for digits in (1000..10_000).map(f64::from) {
+            for places in -9..10 {
+                let value = significant(digits * 10_f64.powi(places));
+                let text = serde_json::to_string(&value).expect("a number");
+                let read: f64 = serde_json::from_str(&text).expect("a number");
+                assert_eq!(read.to_bits(), value.to_bits(), "{text}");
+            }
+        }
     }
 }

@@ -14,7 +14,7 @@ use crate::Bench;
 use crate::axes::window;
 use crate::figures::{Better, Entry, Measured, Place, Row, Table, Unit};
 use crate::peer::{self, Peer};
-use crate::rounds::{Rounds, Sample, Samples, Taken};
+use crate::rounds::{Rounds, Sample, Samples, Taken, until_seen};
 use crate::statistics::{jain, quantile, sorted};
 pub(super) use meaning::meaning;
 use worker::{Computed, compute, wake};
@@ -174,6 +174,18 @@ struct Turn {
     fairness: f64,
 }
 
+impl Turn {
+    /// Nothing where no worker had two turns.
+    fn of(computed: &[Computed]) -> Option<Self> {
+        let lengths: Vec<f64> =
+            computed.iter().flat_map(|one| one.turns.iter().map(|&ns| ns as f64)).collect();
+        let lengths = sorted(&lengths);
+        let at = |share| quantile(&lengths, share);
+        let shares: Vec<f64> = computed.iter().map(|one| one.used as f64).collect();
+        Some(Self { lengths: [at(0.5)?, at(0.9)?, at(1.0)?], fairness: jain(&shares)? })
+    }
+}
+
 fn part(turns: &Result<Vec<Turn>, String>, of: impl Fn(&Turn) -> f64) -> Taken {
     let values = turns.as_ref()?.iter().map(of).collect();
     Ok(Samples { values, tails: Vec::new() })
@@ -188,19 +200,11 @@ fn of_team(
     let count = rounds(bench);
     let mut turns = Vec::new();
     for _ in 0..count {
-        let computed = computed(team(bench, place, members, time(bench))?)?;
-        let lengths: Vec<f64> =
-            computed.iter().flat_map(|one| one.turns.iter().map(|&ns| ns as f64)).collect();
-        let lengths = sorted(&lengths);
-        let at = |share| {
-            quantile(&lengths, share)
-                .ok_or("no worker had two turns: the others waited all the time")
-        };
-        let shares: Vec<f64> = computed.iter().map(|one| one.used as f64).collect();
-        turns.push(Turn {
-            lengths: [at(0.5)?, at(0.9)?, at(1.0)?],
-            fairness: jain(&shares).ok_or("no worker had the processor")?,
-        });
+        let turn = until_seen(|| {
+            let computed = computed(team(bench, place, members, time(bench))?)?;
+            Ok(Turn::of(&computed))
+        })?;
+        turns.push(turn.ok_or("no worker had two turns: the others waited all the time")?);
         bench.pace.advances(share / count as f64);
     }
     Ok(turns)
@@ -229,12 +233,15 @@ fn waking(bench: &Bench<'_>) -> Table {
     let mut rounds = Rounds::default();
     let late = |place, members: Vec<(Task, Scheduling)>| {
         move || -> Result<Sample, String> {
-            let first = team(bench, place, &members, time(bench))?.into_iter().next();
-            let late: Vec<f64> = serde_json::from_value(first.unwrap_or_default())
-                .map_err(|error| error.to_string())?;
-            let late = sorted(&late);
-            let value = quantile(&late, 0.5).ok_or("it never woke up")?;
-            Ok(Sample { value, tail: quantile(&late, 0.99) })
+            let sample = until_seen(|| {
+                let first = team(bench, place, &members, time(bench))?.into_iter().next();
+                let late: Vec<f64> = serde_json::from_value(first.unwrap_or_default())
+                    .map_err(|error| error.to_string())?;
+                let late = sorted(&late);
+                let value = quantile(&late, 0.5);
+                Ok(value.map(|value| Sample { value, tail: quantile(&late, 0.99) }))
+            })?;
+            sample.ok_or_else(|| "it never woke up".to_owned())
         }
     };
     let alone = rounds.add(late(Place::Thread, vec![(Task::Wake, Scheduling::INHERITED)]));

@@ -15,7 +15,7 @@ use crate::Bench;
 use crate::figures::{Better, Row, Table, Unit};
 use crate::peer::{self, Peer};
 use crate::pinning::pin;
-use crate::rounds::{Rounds, Sample};
+use crate::rounds::{Rounds, Sample, until_seen};
 use crate::statistics::{quantile, sorted};
 
 /// Between two wake-ups.
@@ -77,7 +77,14 @@ fn timer_alone(count: usize) -> Result<(), String> {
 
 /// The typical gap in the time of a thread that computes on this processor, while this is done. The
 /// thread gives way at once to all that wake up (`SCHED_IDLE`).
-fn gaps(cpu: &[usize], during: impl FnOnce() -> Result<(), String>) -> Result<Sample, String> {
+fn gaps(cpu: &[usize], during: impl Fn() -> Result<(), String>) -> Result<Sample, String> {
+    until_seen(|| gaps_once(cpu, &during))?.ok_or_else(|| "no interruption was seen".to_owned())
+}
+
+fn gaps_once(
+    cpu: &[usize],
+    during: impl FnOnce() -> Result<(), String>,
+) -> Result<Option<Sample>, String> {
     let is_over = AtomicBool::new(false);
     pin(cpu)?;
     std::thread::scope(|scope| {
@@ -101,7 +108,7 @@ fn gaps(cpu: &[usize], during: impl FnOnce() -> Result<(), String>) -> Result<Sa
         let found = hog.join().map_err(|_| "the computing thread has ended")?;
         done?;
         let found = sorted(&found?);
-        let value = quantile(&found, 0.5).ok_or("no interruption was seen")?;
-        Ok(Sample { value, tail: quantile(&found, 0.99) })
+        let value = quantile(&found, 0.5);
+        Ok(value.map(|value| Sample { value, tail: quantile(&found, 0.99) }))
     })
 }
