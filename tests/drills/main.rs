@@ -6,6 +6,7 @@ mod first;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod library;
+mod matrix;
 mod reports;
 mod sabotage;
 mod shipped;

@@ -68,9 +68,9 @@ impl Machine {
         }
     }
 
-    /// In a sentence or two.
+    /// What it is, in one sentence without its end.
     #[must_use]
-    pub fn sentence(&self) -> String {
+    pub fn description(&self) -> String {
         let virtually = if self.is_virtual { ", a virtual machine" } else { "" };
         let used = if self.cpus == self.cpus_online {
             plural(self.cpus, "CPU")
@@ -83,23 +83,34 @@ impl Machine {
             format!(" ({})", self.caches.join(", "))
         };
         let memory = crate::words::shown(self.memory as f64, crate::figures::Unit::Bytes);
+        format!(
+            "{used} {}{caches}, {memory}, {}, {}{virtually}; load {} at the beginning",
+            self.processor, self.architecture, self.kernel, self.load
+        )
+    }
+
+    /// Whether others wanted the processors when the measurement began.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        // A process that wants a CPU all the time is a load of 1.
+        self.load.parse().is_ok_and(|load: f64| load > 0.5 * self.cpus as f64)
+    }
+
+    /// What it is, and what that does to the figures.
+    #[must_use]
+    pub fn sentence(&self) -> String {
         let slow = if self.is_optimized {
             ""
         } else {
             " Compiled without optimization: the figures of the product's own code are too high."
         };
-        // A process that wants a CPU all the time is a load of 1.
-        let is_busy = self.load.parse().is_ok_and(|load: f64| load > 0.5 * self.cpus as f64);
-        let busy = if is_busy {
+        let busy = if self.is_busy() {
             " Others wanted the CPUs too: figures of several workers at once (scalability, \
              parallelism, time-slicing) are what was left for them."
         } else {
             ""
         };
-        format!(
-            "{used} {}{caches}, {memory}, {}, {}{virtually}; load {} at the beginning.{busy}{slow}",
-            self.processor, self.architecture, self.kernel, self.load
-        )
+        format!("{}.{busy}{slow}", self.description())
     }
 }
 

@@ -137,7 +137,8 @@ A scenario is a YAML file with a configuration, steps and expectations: docs/dri
 
 Examples:
   supervisord-rs drill init -c app.yaml > drill.yaml
-  supervisord-rs drill run drill.yaml")]
+  supervisord-rs drill run drill.yaml
+  supervisord-rs drill matrix --only segfault,hang")]
     Drill(drill::Options),
     /// Show all errors of a configuration.
     #[command(after_help = "Examples:\n  supervisord-rs check --world config/mixed.yaml\n  \
@@ -284,6 +285,9 @@ Examples:
     /// For `drill run`: one run of a scenario.
     #[command(name = "__drill", hide = true)]
     Drilled(drill::RunnerOptions),
+    /// For `drill matrix`: one trial.
+    #[command(name = "__trial", hide = true)]
+    Tried(drill::TrialOptions),
     /// For `ExecStop=` of a unit: orders the end of the supervisor, and waits for it.
     #[command(name = "__stop", hide = true)]
     StopMain(stop_main::Options),
@@ -342,6 +346,7 @@ pub(crate) fn main(arguments: &[OsString], registry: Registry) -> ExitCode {
         Verb::Advise(options) => advise::run(&options, place, &registry),
         Verb::Drill(options) => drill::run(options, place, &registry),
         Verb::Drilled(options) => drill::one(&options, &registry),
+        Verb::Tried(options) => drill::trial(options),
         Verb::Check(options) => check::run(&options, place, &registry),
         Verb::StopMain(options) => stop_main::run(&options),
         Verb::Stopped(options) => stopped::run(&options, place),

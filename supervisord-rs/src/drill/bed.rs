@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
+use tempfile::TempDir;
+
 use super::failure::TrialError;
 use super::interrupt;
 use crate::config::settings::INCIDENTS;
@@ -63,20 +65,22 @@ impl Bed {
     ) -> io::Result<Self> {
         // Processes that the guardian could not end become children of this one, which finds them.
         nix::sys::prctl::set_child_subreaper(true)?;
-        let path = std::path::absolute(std::env::temp_dir())?;
-        let directory = tempfile::Builder::new()
-            .prefix(PREFIX)
-            // A worker may run as another user, which has to reach its sockets.
-            .permissions(Permissions::from_mode(0o711))
-            .tempdir_in(path)?;
-        let path = directory.path().to_owned();
-        let guardian = interrupt::begin(&path, || {
-            let file = Adaptation::configuration(&path);
-            write(&file, &configuration(&path)?)?;
-            guardian(&path, is_storm)
+        let mut directory = None;
+        let make = || {
+            let made = tempfile::Builder::new()
+                .prefix(PREFIX)
+                // A worker may run as another user, which has to reach its sockets.
+                .permissions(Permissions::from_mode(0o711))
+                .tempdir_in(std::path::absolute(std::env::temp_dir())?)?;
+            Ok(directory.insert(made).path().to_owned())
+        };
+        let (path, guardian) = interrupt::begin(make, |path| {
+            let file = Adaptation::configuration(path);
+            write(&file, &configuration(path)?)?;
+            guardian(path, is_storm)
         })?;
         // From here on, dropping the bed removes it.
-        let _ = directory.keep();
+        let _ = directory.map(TempDir::keep);
         let socket = Adaptation::runtime_dir(&path).join(SOCKET);
         let client = Client::new(&socket).clone_with(Some(ANSWER));
         let is_kept = false;
@@ -89,8 +93,8 @@ impl Bed {
     /// # Errors
     /// Those of starting a process.
     pub(super) fn start_again(&mut self) -> io::Result<()> {
-        let (path, is_storm) = (self.path.clone(), self.is_storm);
-        self.guardian = interrupt::begin(&path, || guardian(&path, is_storm))?;
+        let same = || Ok(self.path.clone());
+        (_, self.guardian) = interrupt::begin(same, |path| guardian(path, self.is_storm))?;
         self.guardian_killed = false;
         Ok(())
     }

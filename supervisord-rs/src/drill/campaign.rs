@@ -1,35 +1,21 @@
 //! Many runs of scenarios, each in a process of its own, some at once, each bounded in time.
 
-mod running;
-
 use std::collections::VecDeque;
+use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Once;
-use std::sync::atomic::{AtomicI32, Ordering};
-use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
-use signal_hook::iterator::Signals;
-
+use super::bound::bound;
 use super::left_behind::SharedMemory;
+use super::processes::{Over, PAUSE, Processes, clear_away, interrupted};
 use super::run::{Stop, fail};
 use super::storm::sometimes;
 use super::verdict::{Moment, Report, Vacuous, Verdict};
 use crate::config::scenario::{people, script::Scenario};
-use crate::isolation::exits::orphans;
-use crate::process_table::children;
-use crate::waiting::until;
-
-use running::{Running, take_over};
 
 /// The hidden verb of a run's process.
 pub(crate) const RUNNER: &str = "__drill";
-/// For a run that was told to end to clear away what it has; then it is killed.
-const CLEARING: Duration = Duration::from_secs(40);
-/// Between two looks at the runs.
-const PAUSE: Duration = Duration::from_millis(50);
 
 /// What is run.
 #[derive(Debug)]
@@ -88,17 +74,16 @@ pub(super) struct Planned {
     pub(super) schedules: Option<PathBuf>,
 }
 
-/// A message of a run, by its number; `None`: it has no more.
-type Message = (usize, Option<Said>);
-
-enum Said {
-    Moment(Moment),
-    Complaint(String),
+/// A run that goes on.
+struct Course {
+    planned: Planned,
+    directory: Option<PathBuf>,
+    step: usize,
+    report: Option<Report>,
 }
 
-/// The signal that came, or 0.
-static SIGNAL: AtomicI32 = AtomicI32::new(0);
-static WATCHED: Once = Once::new();
+/// Those that go on.
+type Courses = Processes<Course, Moment>;
 
 impl Campaign<'_> {
     /// Runs everything.
@@ -106,15 +91,12 @@ impl Campaign<'_> {
     /// # Errors
     /// A process cannot be started.
     pub(crate) fn run(&self, watcher: &mut dyn Watcher) -> io::Result<Outcome> {
-        // What a run that had to be killed leaves comes to this process, which finds it.
-        nix::sys::prctl::set_child_subreaper(true)?;
-        watch_signals();
         let before = self.is_parallel().then(SharedMemory::now);
         let mut reports = self.make(self.plan(), watcher)?;
         self.shrink(&mut reports, watcher)?;
         let vacuous = if interrupted().is_none() { self.vacuous(&reports) } else { Vec::new() };
-        let processes = clear_away().into_iter().map(|pid| format!("process {pid}"));
-        let left = processes.chain(before.iter().flat_map(SharedMemory::left)).collect();
+        let left = clear_away().into_iter();
+        let left = left.chain(before.iter().flat_map(SharedMemory::left)).collect();
         Ok(Outcome { reports, interrupted: interrupted(), left, vacuous })
     }
 
@@ -125,35 +107,51 @@ impl Campaign<'_> {
         watcher: &mut dyn Watcher,
     ) -> io::Result<Vec<Report>> {
         let all = planned.len();
-        let (sender, messages) = channel();
-        let mut running: Vec<Running> = Vec::new();
+        let mut courses = Courses::new()?;
         let mut reports: Vec<(usize, Report)> = Vec::new();
         loop {
             if interrupted().is_some() {
                 planned.clear();
-                running.iter_mut().for_each(Running::tell_to_end);
+                courses.tell_to_end();
             }
-            while running.len() < self.jobs.max(1)
+            while courses.count() < self.jobs.max(1)
                 && let Some(next) = planned.pop_front()
             {
                 watcher.begins(next.number, all, &self.scenarios[next.scenario]);
-                running.push(self.start(next, &sender)?);
+                self.start(next, &mut courses)?;
             }
-            if running.is_empty() {
+            if courses.count() == 0 {
                 break;
             }
-            self.hear(&messages, &mut running, &reports, planned.len(), watcher);
-            running.iter_mut().for_each(Running::keep_in_time);
-            for over in take_over(&mut running) {
-                let (number, report) = (over.planned.number, self.report(over));
+            self.hear(&mut courses, &reports, planned.len(), watcher);
+            courses.keep_in_time();
+            for over in courses.take_over() {
+                let (number, report) = (over.state.planned.number, self.report(over));
                 reports.push((number, report));
-                let left = self.left(&running, &reports, planned.len());
+                let left = self.left(&courses, &reports, planned.len());
                 let report = reports.last().map(|(_, report)| report);
                 report.into_iter().for_each(|one| watcher.over(number, all, one, left));
             }
         }
         reports.sort_by_key(|(number, _)| *number);
         Ok(reports.into_iter().map(|(_, report)| report).collect())
+    }
+
+    fn start(&self, planned: Planned, courses: &mut Courses) -> io::Result<()> {
+        let scenario = &self.scenarios[planned.scenario];
+        let mut arguments: Vec<OsString> = vec![RUNNER.into(), scenario.file.clone().into()];
+        let mut add = |text: String| arguments.push(text.into());
+        add(format!("--campaign={}", std::process::id()));
+        add(format!("--run={}", planned.run));
+        add(format!("--random={}", self.random));
+        self.keep.then(|| add("--keep".to_owned()));
+        self.is_parallel().then(|| add("--beside-others".to_owned()));
+        self.seed.into_iter().for_each(|seed| add(format!("--seed={seed}")));
+        if let Some(file) = &planned.schedules {
+            arguments.extend(["--schedules".into(), file.clone().into()]);
+        }
+        let course = Course { planned, directory: None, step: 0, report: None };
+        courses.start(course, bound(scenario), arguments)
     }
 
     /// The scenarios all of whose runs have held, and of whose `sometimes:` none has reached all.
@@ -205,102 +203,74 @@ impl Campaign<'_> {
     /// Takes what the runs have said meanwhile.
     fn hear(
         &self,
-        messages: &Receiver<Message>,
-        running: &mut [Running],
+        courses: &mut Courses,
         done: &[(usize, Report)],
         planned: usize,
         watcher: &mut dyn Watcher,
     ) {
-        let mut next = messages.recv_timeout(PAUSE).ok();
-        while let Some((number, said)) = next {
-            let left = self.left(running, done, planned);
-            if let Some(run) = running.iter_mut().find(|run| run.planned.number == number) {
-                match said {
-                    Some(Said::Moment(Moment::Directory(path))) => run.directory = Some(path),
-                    Some(Said::Moment(Moment::Step(step))) => {
-                        run.step = step;
-                        watcher.step(number, &self.scenarios[run.planned.scenario], step, left);
-                    }
-                    Some(Said::Moment(Moment::Seed(seed))) => {
-                        watcher.storm(&self.scenarios[run.planned.scenario], seed);
-                    }
-                    Some(Said::Moment(Moment::Over(report))) => run.report = Some(*report),
-                    Some(Said::Complaint(text)) => run.complaint = Some(text),
-                    None => run.is_silent = true,
+        let left = self.left(courses, done, planned);
+        let mut wait = PAUSE;
+        while let Some((course, moment)) = courses.hear(wait) {
+            wait = Duration::ZERO;
+            let scenario = &self.scenarios[course.planned.scenario];
+            match moment {
+                Moment::Directory(path) => course.directory = Some(path),
+                Moment::Step(step) => {
+                    course.step = step;
+                    watcher.step(course.planned.number, scenario, step, left);
                 }
+                Moment::Seed(seed) => watcher.storm(scenario, seed),
+                Moment::Over(report) => course.report = Some(*report),
             }
-            next = messages.try_recv().ok();
         }
     }
 
     /// What is left, by what the runs took so far.
     fn left(
         &self,
-        running: &[Running],
+        courses: &Courses,
         done: &[(usize, Report)],
         planned: usize,
     ) -> Option<Duration> {
-        if running.is_empty() && planned == 0 {
-            return None;
-        }
-        let count = u32::try_from(done.len()).ok().filter(|count| *count > 0)?;
         let took = done.iter().map(|(_, report)| Duration::from_millis(report.took_ms));
-        let mean = took.sum::<Duration>() / count;
-        let begun = running.iter().map(|run| mean.saturating_sub(run.begun.elapsed()));
-        let rest = mean.saturating_mul(u32::try_from(planned).unwrap_or(u32::MAX));
-        let all = begun.fold(rest, Duration::saturating_add);
-        Some(all / u32::try_from(self.jobs.max(1)).unwrap_or(1))
+        time_left(took, courses.ages(), planned, self.jobs)
     }
 
     /// What came of a run whose process has ended.
-    fn report(&self, over: Running) -> Report {
-        let Running { planned, begun, limit, told, directory, step, report, complaint, .. } = over;
+    fn report(&self, over: Over<Course>) -> Report {
+        let Course { planned, directory, step, report } = over.state;
         let scenario = &self.scenarios[planned.scenario];
         let mut report = report.unwrap_or_else(|| {
-            let why = match told {
-                Some(_) if interrupted().is_some() => "it was interrupted".to_owned(),
-                Some(_) => {
-                    format!("it did not end within {}", humantime::format_duration(limit))
-                }
-                None => format!("its process ended: {}", complaint.unwrap_or_default().trim()),
-            };
             let mut report = Report::of(scenario, planned.run, planned.of);
-            report.took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-            fail(scenario, step, Stop::Unfinished(why), &mut report);
+            report.took_ms = u64::try_from(over.took.as_millis()).unwrap_or(u64::MAX);
+            fail(scenario, step, Stop::Unfinished(over.why), &mut report);
             report
         });
         (report.run, report.of) = (planned.run, planned.of);
         // A run that was killed leaves its directory to its guardian, and that may be dead.
-        if let Some(directory) = directory.filter(|_| told.is_some() && !self.keep) {
+        if let Some(directory) = directory.filter(|_| over.was_told && !self.keep) {
             let _ = std::fs::remove_dir_all(directory);
         }
         report
     }
 }
 
-/// Ends what runs that had to be killed have left to this process. Who cannot be ended.
-fn clear_away() -> Vec<i32> {
-    let is_empty = || {
-        orphans::reap(|_| false, |_| {}, None);
-        children().is_empty().then_some(())
-    };
-    // Their guardians stop everything in order.
-    if until(CLEARING, PAUSE, is_empty).is_some() { Vec::new() } else { orphans::kill_all().left }
-}
-
-/// The signal that has interrupted this process.
-pub(super) fn interrupted() -> Option<i32> {
-    Some(SIGNAL.load(Ordering::Relaxed)).filter(|signal| *signal != 0)
-}
-
-/// From now on an interrupt ends the runs, and then this process.
-fn watch_signals() {
-    WATCHED.call_once(|| {
-        let Ok(mut signals) = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGQUIT]) else { return };
-        std::thread::spawn(move || {
-            for signal in signals.forever() {
-                SIGNAL.store(signal, Ordering::Relaxed);
-            }
-        });
-    });
+/// What is left, by what those that are done took: `ages` are those of the ones that go on. `None`:
+/// it is not known, or nothing is left.
+pub(super) fn time_left(
+    took: impl ExactSizeIterator<Item = Duration>,
+    ages: impl Iterator<Item = Duration>,
+    planned: usize,
+    jobs: usize,
+) -> Option<Duration> {
+    let count = u32::try_from(took.len()).ok().filter(|count| *count > 0)?;
+    let mean = took.sum::<Duration>() / count;
+    let ages: Vec<Duration> = ages.collect();
+    if ages.is_empty() && planned == 0 {
+        return None;
+    }
+    let rest = mean.saturating_mul(u32::try_from(planned).unwrap_or(u32::MAX));
+    let begun = ages.into_iter().map(|age| mean.saturating_sub(age));
+    let all = begun.fold(rest, Duration::saturating_add);
+    Some(all / u32::try_from(jobs.max(1)).unwrap_or(1))
 }

@@ -1,6 +1,7 @@
 //! Ctrl-C in the middle of a trial leaves nothing behind: neither processes nor directories nor
 //! cgroups.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, Once, PoisonError};
 
@@ -15,11 +16,17 @@ use crate::isolation::tree::cgroup;
 static DIRECTORY: Mutex<Option<PathBuf>> = Mutex::new(None);
 static BEGUN: Once = Once::new();
 
-/// Begins a trial in this directory by `start`. From now on an interrupt kills all processes of the
-/// trial, removes the directory, and ends this process. This process is a child subreaper: orphans
-/// become its children, and die too. An interrupt waits for `start`, so that it finds what that
-/// has started.
-pub(super) fn begin<T>(directory: &Path, start: impl FnOnce() -> T) -> T {
+/// Begins a trial in the directory that `make` makes, by `start`. From now on an interrupt kills all
+/// processes of the trial, removes the directory, and ends this process. This process is a child
+/// subreaper: orphans become its children, and die too. An interrupt waits for `make` and `start`, so
+/// that it finds what they have made.
+///
+/// # Errors
+/// Those of `make` and `start`.
+pub(super) fn begin<T>(
+    make: impl FnOnce() -> io::Result<PathBuf>,
+    start: impl FnOnce(&Path) -> io::Result<T>,
+) -> io::Result<(PathBuf, T)> {
     BEGUN.call_once(|| {
         // Without the handler an interrupt ends this process at once.
         let Ok(mut signals) = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGQUIT]) else { return };
@@ -32,8 +39,10 @@ pub(super) fn begin<T>(directory: &Path, start: impl FnOnce() -> T) -> T {
         });
     });
     let mut current = DIRECTORY.lock().unwrap_or_else(PoisonError::into_inner);
-    *current = Some(directory.to_path_buf());
-    start()
+    let directory = make()?;
+    *current = Some(directory.clone());
+    let started = start(&directory)?;
+    Ok((directory, started))
 }
 
 /// Ends what is left of a trial, and removes its directory, unless that is kept.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use supervision::spec::{Readiness, WorkerSpec};
 
+use super::strike::COMMIT;
 use crate::config::Settings;
 
 /// A deadline gets this beside what the configuration allows, for a loaded machine.
@@ -31,6 +32,14 @@ impl Patience<'_> {
     /// the supervisor kills by itself, and a while beside it.
     pub(super) fn shutdown(self) -> Duration {
         self.0.spec.shutdown_timeout.saturating_add(SLACK)
+    }
+
+    /// The deadline of a whole trial with a fault in this worker, of its two waits for a recovery
+    /// and of what an end by force takes.
+    pub(super) fn whole(self, worker: usize) -> Duration {
+        let recovery = self.recovery(worker).saturating_mul(2);
+        let parts = [self.start(), COMMIT, self.stop(worker), recovery, self.shutdown(), LONGEST];
+        parts.into_iter().fold(Duration::ZERO, Duration::saturating_add)
     }
 
     /// The deadline from a fault in this worker to its settled incident.

@@ -6,7 +6,9 @@
 //! | `trial`, `outcome`, `expectation`, `report`, `width` | one of its trials, and what it shows |
 //! | `bed`, `interrupt`, `orphan`, `addresses` | a supervisor of its own, and the end of it |
 //! | `strike`, `up`, `limits`, `failure`, `progress` | what trials and scenarios share |
-//! | `find`, `campaign`, `runner`, `bound` | many runs of scenarios, a process each |
+//! | `matrix`, `matrix/` | every fault in every isolation, again and again, against the catalogue |
+//! | `find`, `campaign`, `runner`, `bound` | many runs of scenarios |
+//! | `processes` | the process of each run and of each trial of a matrix |
 //! | `run`, `run/` | one run: its steps, what it waits for and expects |
 //! | `mark`, `look`, `judge`, `left_behind` | what was so, what is so, and whether it is to be so |
 //! | `storm`, `storm/`, `shrinking`, `twice` | storms: their schedule, what they break, and how they are shrunk |
@@ -31,9 +33,11 @@ mod library;
 mod limits;
 mod look;
 mod mark;
+pub(crate) mod matrix;
 pub(crate) mod orphan;
 pub mod outcome;
 pub mod plan;
+mod processes;
 pub mod progress;
 pub(crate) mod report;
 mod run;

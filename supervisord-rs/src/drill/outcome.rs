@@ -59,8 +59,18 @@ pub struct Trial {
     pub leftovers: Vec<String>,
     /// Whether the incident agrees with the view from outside.
     pub incident_agrees: bool,
+    /// Whether the incident names the fault that was ordered, and that it was ordered; `None`: there
+    /// is no incident of the worker.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub attributed: Option<bool>,
     /// The incident in one line.
     pub sentence: String,
+    /// The other incidents since the fault.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub others: Vec<String>,
+    /// The last lines of the supervisor's own log, where more than a thread was left behind.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub log: Vec<String>,
 }
 
 /// What was seen of a trial.
@@ -103,12 +113,12 @@ pub(super) fn state(worker: &WorkerStatus) -> String {
 }
 
 impl Observed<'_> {
-    /// The result. `left`: the processes that were left behind.
+    /// The result. `left`: what was left behind.
     pub(super) fn conclude(
         &self,
         subject: &Subject,
         setting: &Setting,
-        left: Option<String>,
+        left: Vec<String>,
     ) -> Trial {
         let running: Vec<&WorkerStatus> =
             self.before.workers.iter().filter(|worker| worker.phase == "running").collect();
@@ -151,9 +161,20 @@ impl Observed<'_> {
             // Where nothing ended, nothing was lost.
             work_lost: incident.map_or(Some(0), |incident| incident.work.in_flight_lost),
             leftovers: self.threads().into_iter().chain(left).collect(),
+            attributed: incident.map(|incident| {
+                incident.fault.injected && incident.fault.kind == setting.fault.kind().name()
+            }),
+            others: self.others(incident),
+            log: Vec::new(),
             sentence: incident
                 .map_or_else(|| "no incident".to_owned(), |incident| incident.sentence.clone()),
         }
+    }
+
+    fn others(&self, first: Option<&IncidentRecord>) -> Vec<String> {
+        let others =
+            self.incidents.iter().filter(|one| first.is_none_or(|first| one.id != first.id));
+        others.map(|one| one.sentence.clone()).collect()
     }
 
     fn fate(&self, past: &WorkerStatus, subject: &Subject) -> Fate {

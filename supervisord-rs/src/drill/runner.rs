@@ -4,11 +4,9 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use nix::sys::prctl;
-use nix::sys::signal::Signal;
-use nix::unistd::getppid;
 use workers::Registry;
 
+use super::processes::end_with;
 use super::run::perform;
 
 pub(crate) use super::run::Choice;
@@ -26,10 +24,7 @@ pub(crate) fn run(
     choice: Choice,
     registry: &Registry,
 ) -> Result<(), String> {
-    let is_there = || getppid().as_raw() == campaign;
-    if prctl::set_pdeathsig(Signal::SIGTERM).is_err() || !is_there() {
-        return Err("the drill that this run belongs to has ended".to_owned());
-    }
+    end_with(campaign)?;
     let scenario = Scenario::read(file, registry)
         .map_err(|wrong| wrong.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
     let report = perform(&scenario, registry, choice, &say);

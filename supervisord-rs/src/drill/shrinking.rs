@@ -6,7 +6,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::campaign::{Campaign, Planned, Watcher, interrupted};
+use super::campaign::{Campaign, Planned, Watcher};
+use super::processes::interrupted;
 use super::storm::schedule::draw;
 use super::storm::shrink::Shrink;
 use super::storm::written::written;

@@ -3,6 +3,7 @@
 
 use super::bed::Bed;
 use super::failure::TrialError;
+use super::left_behind;
 use super::limits::Patience;
 use super::outcome::{self, Observed, Trial, state};
 use super::progress::Progress;
@@ -54,8 +55,24 @@ pub fn run(
     let incidents = bed.client.incidents_and_open(MANY_INCIDENTS);
     let incidents = incidents.unwrap_or_else(|_| bed.recorded_incidents());
     observed.incidents = incidents.into_iter().filter(|one| one.id > known).collect();
-    let left = bed.stop()?;
-    Ok(observed.conclude(subject, setting, left))
+    let left = left(&mut bed, observed.ended.is_none())?;
+    let log = if left.is_empty() { Vec::new() } else { lines(&bed.log()) };
+    Ok(Trial { log, ..observed.conclude(subject, setting, left) })
+}
+
+/// Ends everything in order. What is left behind; `is_up`: whether the supervisor has not ended by
+/// itself, and so ends well.
+fn left(bed: &mut Bed, is_up: bool) -> Result<Vec<String>, TrialError> {
+    let mut left: Vec<String> = bed.stop()?.into_iter().collect();
+    // Its sockets are private, in its directory.
+    left.extend(left_behind::left(bed.path(), &[]));
+    let status = bed.ended().map(outcome::code).filter(|status| *status != 0 && is_up);
+    left.extend(status.map(|status| format!("what its exit status {status} stands for")));
+    Ok(left)
+}
+
+fn lines(text: &str) -> Vec<String> {
+    text.lines().map(str::to_owned).collect()
 }
 
 /// Waits until every worker runs that is to run, and no job is on its way.

@@ -1,30 +1,26 @@
-//! One page for a browser: complete in itself, without scripts, for light and dark, and for paper.
+//! The page of a measurement.
 
 mod picture;
+mod spread;
 mod timeline;
 
 use std::fmt::Write as _;
 
+pub use spread::spread;
+
+use super::document::{document, escaped, figure};
 use super::text::{cell, untaken};
 use crate::figures::{Entry, Measured, Place, Report, Row, Table};
 use crate::words::shown;
-
-const STYLE: &str = include_str!("page/style.css");
 
 /// The whole page.
 #[must_use]
 pub fn html(report: &Report) -> String {
     let mut page = String::new();
-    let style = STYLE;
     let kind = if report.quick { "quickly, with few rounds" } else { "in full" };
-    let _ = write!(
+    let _ = writeln!(
         page,
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta name=\"color-scheme\" content=\"light dark\">\n\
-         <title>What threads and processes cost here</title>\n<style>\n{style}</style>\n</head>\n\
-         <body>\n<main>\n<h1>What threads and processes cost here</h1>\n\
-         <p>supervisord-rs {}, measured {kind} in {:.0} seconds on {}</p>\n",
+        "<p>supervisord-rs {}, measured {kind} in {:.0} seconds on {}</p>",
         escaped(&report.program),
         report.seconds,
         escaped(&report.machine.sentence())
@@ -45,9 +41,9 @@ pub fn html(report: &Report) -> String {
          what 99 of 100 single events do not exceed. The limit is the bare loop that does the same \
          without a supervisor. A cell is one process with several workers as its threads; \
          <q>as thread</q> stands where its mechanism is that of threads. In pictures thin lines are \
-         the middle half of the rounds.</p>\n</main>\n</body>\n</html>\n",
+         the middle half of the rounds.</p>\n",
     );
-    page
+    document("What threads and processes cost here", "", &page)
 }
 
 fn section(page: &mut String, measured: &Measured) {
@@ -63,7 +59,7 @@ fn section(page: &mut String, measured: &Measured) {
     }
     page.push_str("</blockquote>\n");
     for one in &measured.timelines {
-        figure(page, &timeline::picture(one), &one.title, &one.title);
+        page.push_str(&figure(&timeline::picture(one), &one.title, &one.title));
     }
     for one in &measured.tables {
         table(page, one);
@@ -78,21 +74,10 @@ fn section(page: &mut String, measured: &Measured) {
     page.push_str("</section>\n");
 }
 
-/// A picture with its caption, and what it is for those who do not see it.
-fn figure(page: &mut String, svg: &str, title: &str, caption: &str) {
-    let (title, caption) = (escaped(title), escaped(caption));
-    let svg = svg.replacen("<svg ", &format!("<svg role=\"img\" aria-label=\"{title}\" "), 1);
-    let _ = write!(
-        page,
-        "<figure>\n{}\n<figcaption>{caption}</figcaption>\n</figure>\n",
-        svg.trim_end()
-    );
-}
-
 fn table(page: &mut String, table: &Table) {
     let _ = writeln!(page, "<h3>{}</h3>", escaped(&table.title));
     for (caption, svg) in picture::pictures(table) {
-        figure(page, &svg, &table.title, &caption);
+        page.push_str(&figure(&svg, &table.title, &caption));
     }
     page.push_str(
         "<div class=\"wide\"><table>\n<thead><tr><th></th><th>limit</th><th>thread</th>\
@@ -139,21 +124,6 @@ fn figure_cell(row: &Row, place: Place, table: &Table) -> String {
         Some(Entry::As(_) | Entry::Untaken(_)) | None => " class=\"none\"",
     };
     format!("<td{class}>{}</td>", escaped(&cell(entry, table.unit)))
-}
-
-/// Text as it stands in HTML.
-fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match letter {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            letter => escaped.push(letter),
-        }
-    }
-    escaped
 }
 
 #[cfg(test)]

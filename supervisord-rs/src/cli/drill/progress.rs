@@ -3,10 +3,11 @@
 use std::io::IsTerminal;
 use std::time::Duration;
 
-use super::shown;
+use super::told::shown;
 use crate::cli::harmless::harmless;
 use crate::config::scenario::script::Scenario;
 use crate::drill::campaign::Watcher;
+use crate::drill::matrix::running;
 use crate::drill::verdict::Report;
 
 /// A line for each run; on a terminal one line that is written over.
@@ -75,5 +76,28 @@ impl Watcher for OnStderr {
         let left = left.map_or_else(String::new, |left| format!(", {} s left", left.as_secs()));
         let (word, title) = (report.verdict.word(), report.title());
         Self::write(&format!("[{number}/{all}{left}] {word}: {title} ({took})"));
+    }
+}
+
+impl running::Watcher for OnStderr {
+    fn over(
+        &mut self,
+        (done, all): (usize, usize),
+        what: &str,
+        wrong: &[String],
+        left: Option<Duration>,
+    ) {
+        let left = left.map_or_else(String::new, |left| format!(", {} s left", left.as_secs()));
+        // On a terminal what is wrong stays, above the line that is written over.
+        if !wrong.is_empty() && std::io::stderr().is_terminal() {
+            eprint!("\r\x1b[K");
+            wrong.iter().for_each(|one| eprintln!("{}: {}", harmless(what), harmless(one)));
+        }
+        Self::write(&format!("[{done}/{all}{left}] {what}"));
+        if !std::io::stderr().is_terminal() {
+            wrong.iter().for_each(|one| Self::write(&format!("  {one}")));
+        } else if done == all {
+            eprint!("\r\x1b[K");
+        }
     }
 }

@@ -22,7 +22,7 @@ pub(super) const COLOURS: [RGBColor; 8] = [
     RGBColor(0x8C, 0x56, 0x4B),
 ];
 /// The style sheet gives these two the colours of the page.
-const AXIS: RGBColor = RGBColor(0, 0, 0);
+pub(super) const AXIS: RGBColor = RGBColor(0, 0, 0);
 pub(super) const GRID: RGBColor = RGBColor(1, 1, 1);
 
 /// What plotters may fail with: it writes into a string, which does not fail.
@@ -116,7 +116,7 @@ const fn base(unit: Unit) -> f64 {
 }
 
 /// The smallest and the largest of these, with some room.
-fn span(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
+pub(super) fn span(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
     let (low, high) = values
         .filter(|value| *value > 0.0)
         .fold((f64::MAX, 0.0_f64), |(low, high), value| (low.min(value), high.max(value)));
