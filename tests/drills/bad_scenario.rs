@@ -31,6 +31,7 @@ steps:
   - ingect: { worker: api, fault: panic }
   - load: { http: \"https://127.0.0.1/\" }
   - squeeze: { api: 1MiB }
+  - fill: memory
   - sleep: 3s
   - stop: api
     start: api

@@ -1,12 +1,15 @@
 //! `drill`: scenarios that hold, scenarios that must not, and what is left of either.
 
 mod bad_scenario;
+mod disk;
 mod ends;
 mod first;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod library;
 mod matrix;
+mod pytest;
+mod record;
 mod reports;
 mod sabotage;
 mod shipped;

@@ -1,10 +1,12 @@
 //! `drill`: scenarios and the matrix, which break workers and expect what becomes of the others.
 
+mod configured;
 mod init;
 mod list;
 mod matrix;
 mod progress;
 mod read;
+mod record;
 mod run;
 mod runner;
 mod told;
@@ -58,6 +60,15 @@ It expects what the isolation of each worker promises. Save it beside the config
 Example:
   supervisord-rs drill init -c app.yaml > drill.yaml")]
     Init,
+    /// Print a scenario that makes an incident of a real run happen again.
+    #[command(after_help = "\
+It strikes the same worker in the same way, and expects that no more is lost than then. The incident
+is that of the supervisor that runs, or of its files. Save it beside the configuration.
+
+Examples:
+  supervisord-rs incidents -c app.yaml
+  supervisord-rs drill record 7 -c app.yaml > incident-7.yaml")]
+    Record(record::Options),
     /// Commit every fault in every isolation, again and again, and say where one destroys anything
     /// else than the catalogue says.
     #[command(after_help = "\
@@ -82,6 +93,7 @@ pub(super) fn run(options: Options, place: &Place, registry: &Registry) -> Exit 
         Verb::Run(options) => run::run(&options, place, registry),
         Verb::List(options) => list::run(&options, place, registry),
         Verb::Init => init::run(place, registry),
+        Verb::Record(options) => record::run(&options, place, registry),
         Verb::Matrix(options) => matrix::run(options, place, registry),
     }
 }

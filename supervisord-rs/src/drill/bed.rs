@@ -155,7 +155,7 @@ impl Bed {
         if self.guardian_killed {
             orphans::reap(|_| false, |_| {}, None);
         }
-        (!self.guardian_killed || children().is_empty()).then_some(status)
+        (!self.guardian_killed || !orphans::has_any()).then_some(status)
     }
 
     /// Incidents that a supervisor which has ended has recorded.

@@ -31,7 +31,7 @@ fn limit(scenario: &Scenario, action: &Action) -> Duration {
             Until::Running(_) | Until::Phase(_) | Until::Log(_) | Until::Progress(_),
             within,
         ) => *within,
-        Action::Mark(_) | Action::Kill(Whom::Guardian) => AROUND,
+        Action::Mark(_) | Action::Fill(_) | Action::Kill(Whom::Guardian) => AROUND,
         Action::Inject { worker, configuration, .. } => {
             let settings = &scenario.configurations[*configuration].settings;
             let number = settings.launches.iter().position(|launch| launch.name == *worker);

@@ -92,7 +92,7 @@ fn lost(settings: &Settings, index: usize) -> BTreeSet<usize> {
 }
 
 /// A text in YAML, whatever it has: a string of JSON is one of YAML too.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     let is_plain = text
         .chars()
         .next()

@@ -8,6 +8,7 @@ use std::sync::{Mutex, Once, PoisonError};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use super::disk;
 use crate::config::Adaptation;
 use crate::isolation::exits::orphans;
 use crate::isolation::tree::cgroup;
@@ -53,8 +54,10 @@ pub(super) fn end(directory: Option<&Path>, is_kept: bool) {
     }
     if let Some(directory) = directory {
         cgroup::remove_leftovers(&Adaptation::runtime_dir(directory));
-        if !is_kept {
-            let _ = std::fs::remove_dir_all(directory);
+        if is_kept {
+            disk::keep(directory);
+        } else {
+            disk::remove(directory);
         }
     }
 }

@@ -95,9 +95,14 @@ fn sockets(directory: &Path) -> Vec<PathBuf> {
     sockets
 }
 
-/// Mounts below the directory (proc_pid_mountinfo(5)).
+/// Mounts below the directory; at the directory itself is its disk.
 fn mounts(directory: &Path) -> Vec<String> {
+    let is_below = |point: &Path| point.starts_with(directory) && point != directory;
+    mount_points().into_iter().filter(|point| is_below(Path::new(point))).collect()
+}
+
+/// Where something is mounted, as this process sees it (proc_pid_mountinfo(5)).
+pub(super) fn mount_points() -> Vec<String> {
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let points = table.lines().filter_map(|line| line.split(' ').nth(4));
-    points.filter(|point| Path::new(point).starts_with(directory)).map(str::to_owned).collect()
+    table.lines().filter_map(|line| line.split(' ').nth(4)).map(str::to_owned).collect()
 }

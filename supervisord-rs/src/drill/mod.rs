@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `compare`, `plan`, `subject`, `setting` | the same workers under each isolation |
 //! | `trial`, `outcome`, `expectation`, `report`, `width` | one of its trials, and what it shows |
-//! | `bed`, `interrupt`, `orphan`, `addresses` | a supervisor of its own, and the end of it |
+//! | `bed`, `disk`, `interrupt`, `orphan`, `addresses` | a supervisor of its own, and the end of it |
 //! | `strike`, `up`, `limits`, `failure`, `progress` | what trials and scenarios share |
 //! | `matrix`, `matrix/` | every fault in every isolation, again and again, against the catalogue |
 //! | `find`, `campaign`, `runner`, `bound` | many runs of scenarios |
@@ -14,13 +14,14 @@
 //! | `storm`, `storm/`, `shrinking`, `twice` | storms: their schedule, what they break, and how they are shrunk |
 //! | `verdict`, `junit` | what came of it |
 //! | `library` | drills in the tests of other programs |
-//! | `first` | a scenario for a configuration that has none |
+//! | `first`, `recorded` | a scenario for a configuration that has none, and from an incident |
 
 mod addresses;
 mod bed;
 pub(crate) mod bound;
 pub(crate) mod campaign;
 pub mod compare;
+mod disk;
 pub mod expectation;
 pub mod failure;
 pub(crate) mod find;
@@ -39,6 +40,7 @@ pub mod outcome;
 pub mod plan;
 mod processes;
 pub mod progress;
+pub(crate) mod recorded;
 pub(crate) mod report;
 mod run;
 pub(crate) mod runner;

@@ -17,7 +17,6 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::isolation::exits::orphans;
-use crate::process_table::children;
 use crate::service_manager::OWN;
 use crate::waiting::until;
 
@@ -222,7 +221,7 @@ impl<S> Running<S> {
 pub(super) fn clear_away() -> Vec<String> {
     let is_empty = || {
         orphans::reap(|_| false, |_| {}, None);
-        children().is_empty().then_some(())
+        (!orphans::has_any()).then_some(())
     };
     // Their guardians stop everything in order.
     if until(CLEARING, PAUSE, is_empty).is_some() {

@@ -19,6 +19,7 @@ use workers::Registry;
 
 use super::addresses;
 use super::bed::Bed;
+use super::disk::Disk;
 use super::failure::TrialError;
 use super::left_behind::SharedMemory;
 use super::limits::Patience;
@@ -28,7 +29,7 @@ use super::storm::schedule;
 use super::storm::sometimes::Reached;
 use super::strike::Strike;
 use super::verdict::{Moment, Report, StormReport, Unmet};
-use crate::config::scenario::script::{Action, Configuration, Order, Scenario, Step};
+use crate::config::scenario::script::{Action, Configuration, Filling, Order, Scenario, Step};
 use crate::config::scenario::storm::{Blows, Injection, Storm, Whom};
 use crate::config::{Adaptation, PrivateAddress, Scale, Source};
 use crate::control::client::{ClientError, MANY_INCIDENTS};
@@ -75,6 +76,8 @@ pub(crate) struct Choice {
 pub(super) struct Run<'a> {
     pub(super) scenario: &'a Scenario,
     pub(super) bed: Bed,
+    /// Its own disk, where a step fills that.
+    disk: Option<Disk>,
     /// The configurations as they run here.
     adapted: Vec<Source>,
     /// The addresses that it has instead of those of `sockets:`.
@@ -150,10 +153,12 @@ impl<'a> Run<'a> {
         say: &'a dyn Fn(&Moment),
     ) -> Result<Self, Stop> {
         let unfinished = |error: std::io::Error| Stop::Unfinished(format!("cannot begin: {error}"));
-        let (mut adapted, mut private) = (Vec::new(), Vec::new());
+        let (mut adapted, mut private, mut disk) = (Vec::new(), Vec::new(), Ok(None));
         let shutdown = scenario.configurations.iter().map(|one| Patience(&one.settings).shutdown());
         let is_storm = !scenario.storms().is_empty();
         let bed = Bed::start(shutdown.max().unwrap_or_default(), is_storm, |path| {
+            // Before anything is written there. The scenario's error is kept from the others.
+            disk = scenario.fills().then(|| Disk::put_at(path)).transpose();
             let all = scenario.configurations.iter().map(|one| &one.settings);
             private = addresses::private(all, path)?;
             let adapt =
@@ -164,6 +169,10 @@ impl<'a> Run<'a> {
         .map_err(unfinished)?;
         Ok(Self {
             scenario,
+            disk: disk.map_err(|error| {
+                let seen = format!("{error}: run the drill as root, or leave out `fill:`");
+                Stop::Unsteady(Unmet::new("a disk of its own, which `fill:` needs", seen))
+            })?,
             bed,
             adapted,
             private,
@@ -188,11 +197,14 @@ impl<'a> Run<'a> {
 
     fn step(&mut self, step: &Step) -> Result<(), Stop> {
         let breaks = match &step.action {
-            Action::Inject { .. } | Action::Storm(_) | Action::Kill(_) | Action::Signal { .. } => {
-                true
-            }
+            Action::Inject { .. }
+            | Action::Storm(_)
+            | Action::Kill(_)
+            | Action::Signal { .. }
+            | Action::Fill(Filling::Full) => true,
             Action::Order(..)
             | Action::Reload(..)
+            | Action::Fill(Filling::Room)
             | Action::Scale { .. }
             | Action::Wait(..)
             | Action::Mark(_)
@@ -221,6 +233,7 @@ impl<'a> Run<'a> {
             }
             Action::Order(order, workers, within) => self.order(*order, workers, *within),
             Action::Reload(number, within) => self.reload(*number, *within),
+            Action::Fill(filling) => self.fill(*filling),
             Action::Scale { worker, instances, within } => {
                 let patient = self.bed.client.clone_with(Some(*within));
                 let done = patient.scale(worker, *instances, true);
@@ -339,6 +352,15 @@ impl<'a> Run<'a> {
         ordered(&format!("{word} {}", workers.join(" ")), done)
     }
 
+    fn fill(&mut self, filling: Filling) -> Result<(), Stop> {
+        let disk = self.disk.as_ref().expect("a scenario that fills one has one");
+        let done = match filling {
+            Filling::Full => disk.fill(),
+            Filling::Room => disk.clear(),
+        };
+        done.map_err(|error| Stop::Unfinished(format!("cannot fill the disk: {error}")))
+    }
+
     fn reload(&mut self, number: usize, within: Duration) -> Result<(), Stop> {
         let configured = self.bed.configure(&self.adapted[number]);
         configured.map_err(|error| Stop::Unfinished(format!("cannot reload: {error}")))?;
@@ -374,6 +396,7 @@ fn names_in_logs(action: &Action) -> Vec<String> {
         | Action::Signal { .. }
         | Action::Order(..)
         | Action::Reload(..)
+        | Action::Fill(_)
         | Action::Scale { .. } => return Vec::new(),
     };
     first.iter().chain(second.into_iter().flatten()).map(|(name, _)| name.clone()).collect()

@@ -36,6 +36,19 @@ pub struct Scenario {
 }
 
 impl Scenario {
+    /// Whether it has a disk of its own, which it fills.
+    #[must_use]
+    pub fn fills(&self) -> bool {
+        fn does(step: &Step) -> bool {
+            match &step.action {
+                Action::Fill(_) => true,
+                Action::Load(load) => load.steps.iter().any(does),
+                _ => false,
+            }
+        }
+        self.steps.iter().any(does)
+    }
+
     /// Its storms by their number, also those beside a load.
     #[must_use]
     pub fn storms(&self) -> Vec<&Storm> {
@@ -52,6 +65,7 @@ impl Scenario {
                     | Action::Signal { .. }
                     | Action::Order(..)
                     | Action::Reload(..)
+                    | Action::Fill(_)
                     | Action::Scale { .. } => {}
                 }
             }
@@ -132,6 +146,8 @@ pub enum Action {
     Order(Order, Vec<String>, Duration),
     /// Applies another configuration: its number.
     Reload(usize, Duration),
+    /// Fills the disk of the run, or makes room on it again.
+    Fill(Filling),
     /// Changes the number of instances.
     Scale {
         /// Of whom.
@@ -141,6 +157,15 @@ pub enum Action {
         /// For the outcome.
         within: Duration,
     },
+}
+
+/// How full the disk of the run is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Filling {
+    /// Nothing more can be written.
+    Full,
+    /// As if it had not been filled.
+    Room,
 }
 
 /// Requests to a server.

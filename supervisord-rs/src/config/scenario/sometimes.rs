@@ -76,6 +76,7 @@ fn collect(action: &Action, kinds: &mut BTreeSet<String>) {
         | Action::Signal { .. }
         | Action::Order(..)
         | Action::Reload(..)
+        | Action::Fill(_)
         | Action::Scale { .. } => {}
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Reading;
-use super::script::{Action, Asked, Load, Order, Phase, Step, Until};
+use super::script::{Action, Asked, Filling, Load, Order, Phase, Step, Until};
 use super::storm::Whom;
 use crate::config::injections::{self, Victim};
 use crate::config::later::Later;
@@ -13,14 +13,13 @@ use crate::config::reader::{Cursor, Section};
 use crate::config::settings::{Launch, Program};
 
 /// The keys of a step.
-const STEPS: [&str; 15] = [
+const STEPS: [&str; 16] = [
     "wait", "mark", "inject", "storm", "expect", "load", "kill", "signal", "pause", "resume",
-    "stop", "start", "restart", "reload", "scale",
+    "stop", "start", "restart", "reload", "scale", "fill",
 ];
 /// Steps of later versions.
-const LATER: [Later; 3] = [
+const LATER: [Later; 2] = [
     ("squeeze", "write `limits:` into the configuration, and inject `leak`"),
-    ("fill", "inject `disk-full`"),
     ("sleep", "write `wait: { for: 2s }`"),
 ];
 /// What to do where injection is not allowed.
@@ -89,6 +88,10 @@ impl Reading<'_> {
                 Some(Action::Reload(number?, WITHIN))
             }
             "scale" => self.scale(cursor),
+            "fill" => {
+                let fillings = [("disk", Filling::Full), ("nothing", Filling::Room)];
+                cursor.choice(&fillings).map(|filling| Action::Fill(filling.value))
+            }
             "pause" => self.order(Order::Pause, cursor),
             "resume" => self.order(Order::Resume, cursor),
             "stop" => self.order(Order::Stop, cursor),

@@ -156,7 +156,7 @@ fn section(page: &mut String, number: usize, cell: &Cell) {
     for (at, trial) in cell.trials.iter().enumerate() {
         let time = |us: Option<u64>| us.map_or_else(|| "–".to_owned(), duration_us);
         let lost = if trial.lost.is_empty() { "–".to_owned() } else { trial.lost.join(" ") };
-        let told = [&[trial.sentence.clone()], &trial.others[..]].concat().join("; ");
+        let told = [std::slice::from_ref(&trial.sentence), &trial.others].concat().join("; ");
         let _ = writeln!(
             page,
             "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",

@@ -39,6 +39,12 @@ pub fn has_dead() -> bool {
     matches!(wait::peek(Whom::Anyone), Ok(Some(_)))
 }
 
+/// Whether there is a child, dead or alive. The kernel's list of them may miss one while others die;
+/// this does not.
+pub fn has_any() -> bool {
+    !matches!(wait::peek(Whom::Anyone), Err(Errno::ECHILD))
+}
+
 /// Reaps every dead child that another part of the program does not wait for (`is_ours`), and
 /// reports how it ended. Does not block, and stops at `end`, if there is one: true, when there may
 /// be more.
