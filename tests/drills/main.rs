@@ -12,6 +12,7 @@ mod pytest;
 mod record;
 mod reports;
 mod sabotage;
+mod shards;
 mod shipped;
 mod storms;
 

@@ -29,6 +29,11 @@ impl Case {
         self.text.as_deref().unwrap_or_default()
     }
 
+    /// Its name: that of the scenario, and which run of it.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The type of its failure.
     pub(crate) fn kind(&self) -> Option<&str> {
         self.kind.as_deref()

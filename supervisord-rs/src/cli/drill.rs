@@ -4,9 +4,12 @@ mod configured;
 mod init;
 mod list;
 mod matrix;
+mod merge;
 mod progress;
 mod read;
 mod record;
+mod recorder;
+mod results;
 mod run;
 mod runner;
 mod told;
@@ -45,7 +48,8 @@ Examples:
   supervisord-rs drill run drills/crash.yaml --repeat 20 --jobs 2
   supervisord-rs drill run drills/ --only 'one crash leaves the others alone' --keep
   supervisord-rs drill run drills/storm.yaml --seed 4711
-  supervisord-rs drill run drills/ --junit drills.xml --github")]
+  supervisord-rs drill run drills/ --junit drills.xml --github
+  supervisord-rs drill run drills/ --shard auto --lines results/$CI_NODE_INDEX.jsonl")]
     Run(run::Options),
     /// List scenarios, and how long each takes at most.
     #[command(
@@ -69,6 +73,16 @@ Examples:
   supervisord-rs incidents -c app.yaml
   supervisord-rs drill record 7 -c app.yaml > incident-7.yaml")]
     Record(record::Options),
+    /// Unite the results of all shards of a campaign.
+    #[command(after_help = "\
+Each shard is a `drill run --shard K/N --lines DIR/K.jsonl` with the same scenarios, configurations,
+program, counts and seed. It prints and writes what one `drill run` of all would, and fails (1) where a
+shard or a run is missing, or one run has two different answers.
+
+Example:
+  supervisord-rs drill run drills/ --shard 2/4 --lines results/2.jsonl
+  supervisord-rs drill merge results/ --junit drills.xml")]
+    Merge(merge::Options),
     /// Commit every fault in every isolation, again and again, and say where one destroys anything
     /// else than the catalogue says.
     #[command(after_help = "\
@@ -94,6 +108,7 @@ pub(super) fn run(options: Options, place: &Place, registry: &Registry) -> Exit 
         Verb::List(options) => list::run(&options, place, registry),
         Verb::Init => init::run(place, registry),
         Verb::Record(options) => record::run(&options, place, registry),
+        Verb::Merge(options) => merge::run(&options, registry),
         Verb::Matrix(options) => matrix::run(options, place, registry),
     }
 }

@@ -76,7 +76,7 @@ impl Source {
     }
 
     /// As it was read.
-    pub(super) fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         &self.text
     }
 

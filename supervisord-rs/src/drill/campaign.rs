@@ -10,6 +10,7 @@ use super::bound::bound;
 use super::left_behind::SharedMemory;
 use super::processes::{Over, PAUSE, Processes, clear_away, interrupted};
 use super::run::{Stop, fail};
+use super::shard::Shard;
 use super::storm::sometimes;
 use super::verdict::{Moment, Report, Vacuous, Verdict};
 use crate::config::scenario::{people, script::Scenario};
@@ -31,6 +32,8 @@ pub(crate) struct Campaign<'a> {
     pub(crate) seed: Option<u64>,
     /// That of storms whose files have none.
     pub(crate) random: u64,
+    /// The part of it that is made here.
+    pub(crate) shard: Shard,
     /// How long at most it is tried to make a storm shorter that has failed. Zero: not at all.
     pub(crate) shrink_for: Duration,
 }
@@ -94,7 +97,9 @@ impl Campaign<'_> {
         let before = self.is_parallel().then(SharedMemory::now);
         let mut reports = self.make(self.plan(), watcher)?;
         self.shrink(&mut reports, watcher)?;
-        let vacuous = if interrupted().is_none() { self.vacuous(&reports) } else { Vec::new() };
+        // What one shard has not reached, another one may have.
+        let is_all = interrupted().is_none() && self.shard == Shard::WHOLE;
+        let vacuous = if is_all { vacuous(self.scenarios, &reports) } else { Vec::new() };
         let left = clear_away().into_iter();
         let left = left.chain(before.iter().flat_map(SharedMemory::left)).collect();
         Ok(Outcome { reports, interrupted: interrupted(), left, vacuous })
@@ -106,7 +111,7 @@ impl Campaign<'_> {
         mut planned: VecDeque<Planned>,
         watcher: &mut dyn Watcher,
     ) -> io::Result<Vec<Report>> {
-        let all = planned.len();
+        let all = planned.iter().map(|one| one.number).max().unwrap_or(0);
         let mut courses = Courses::new()?;
         let mut reports: Vec<(usize, Report)> = Vec::new();
         loop {
@@ -154,33 +159,6 @@ impl Campaign<'_> {
         courses.start(course, bound(scenario), arguments)
     }
 
-    /// The scenarios all of whose runs have held, and of whose `sometimes:` none has reached all.
-    fn vacuous(&self, reports: &[Report]) -> Vec<Vacuous> {
-        let mut vacuous = Vec::new();
-        for scenario in self.scenarios {
-            let runs = || reports.iter().filter(|one| one.scenario == scenario.name);
-            if runs().any(|run| run.verdict != Verdict::Held) {
-                continue;
-            }
-            let reached: Vec<_> = runs().flat_map(|run| &run.reached).collect();
-            let launches = scenario.configurations.iter().flat_map(|one| &one.settings.launches);
-            let launches: Vec<_> = launches.collect();
-            let missing = sometimes::missing(&scenario.sometimes, &reached, |worker, name| {
-                let mut those = launches.iter().filter(|launch| launch.name == *worker);
-                name == "all" || worker == name || those.any(|one| people::is_meant(one, name))
-            });
-            let Some(first) = missing.first() else { continue };
-            vacuous.push(Vacuous {
-                scenario: scenario.name.clone(),
-                file: scenario.file.clone(),
-                line: first.line,
-                missing: missing.iter().map(|one| sometimes::describe(one)).collect(),
-                runs: runs().count(),
-            });
-        }
-        vacuous
-    }
-
     /// Whether several runs may go on at once: then it is looked at the end what shared memory they
     /// have left, since nothing says whose it is.
     pub(super) fn is_parallel(&self) -> bool {
@@ -197,6 +175,7 @@ impl Campaign<'_> {
         for (index, planned) in planned.iter_mut().enumerate() {
             planned.number = index + 1;
         }
+        planned.retain(|planned| self.shard.has(planned.number));
         planned
     }
 
@@ -253,6 +232,33 @@ impl Campaign<'_> {
         }
         report
     }
+}
+
+/// The scenarios all of whose runs have held, and of whose `sometimes:` none has reached all.
+pub(crate) fn vacuous(scenarios: &[Scenario], reports: &[Report]) -> Vec<Vacuous> {
+    let mut vacuous = Vec::new();
+    for scenario in scenarios {
+        let runs = || reports.iter().filter(|one| one.scenario == scenario.name);
+        if runs().any(|run| run.verdict != Verdict::Held) {
+            continue;
+        }
+        let reached: Vec<_> = runs().flat_map(|run| &run.reached).collect();
+        let launches = scenario.configurations.iter().flat_map(|one| &one.settings.launches);
+        let launches: Vec<_> = launches.collect();
+        let missing = sometimes::missing(&scenario.sometimes, &reached, |worker, name| {
+            let mut those = launches.iter().filter(|launch| launch.name == *worker);
+            name == "all" || worker == name || those.any(|one| people::is_meant(one, name))
+        });
+        let Some(first) = missing.first() else { continue };
+        vacuous.push(Vacuous {
+            scenario: scenario.name.clone(),
+            file: scenario.file.clone(),
+            line: first.line,
+            missing: missing.iter().map(|one| sometimes::describe(one)).collect(),
+            runs: runs().count(),
+        });
+    }
+    vacuous
 }
 
 /// What is left, by what those that are done took: `ages` are those of the ones that go on. `None`:

@@ -13,6 +13,7 @@
 //! | `mark`, `look`, `judge`, `left_behind` | what was so, what is so, and whether it is to be so |
 //! | `storm`, `storm/`, `shrinking`, `twice` | storms: their schedule, what they break, and how they are shrunk |
 //! | `verdict`, `junit` | what came of it |
+//! | `shard`, `lines`, `merge` | a campaign on several machines |
 //! | `library` | drills in the tests of other programs |
 //! | `first`, `recorded` | a scenario for a configuration that has none, and from an incident |
 
@@ -32,9 +33,11 @@ pub(crate) mod junit;
 mod left_behind;
 mod library;
 mod limits;
+pub(crate) mod lines;
 mod look;
 mod mark;
 pub(crate) mod matrix;
+pub(crate) mod merge;
 pub(crate) mod orphan;
 pub mod outcome;
 pub mod plan;
@@ -45,6 +48,7 @@ pub(crate) mod report;
 mod run;
 pub(crate) mod runner;
 pub mod setting;
+pub(crate) mod shard;
 mod shrinking;
 mod storm;
 mod strike;

@@ -9,7 +9,7 @@ use workers::Registry;
 use workers::fault::Fault;
 
 use super::progress::OnStderr;
-use super::run::created;
+use super::results::created;
 use crate::cli::exit::Exit;
 use crate::cli::output::{json, say, words};
 use crate::cli::place::Place;
@@ -83,7 +83,10 @@ pub(super) fn run(options: Options, place: &Place, registry: &Registry) -> Exit 
     }
     let (is_strict, as_json) = (options.strict, options.json);
     // A file that cannot be written is found before anything runs.
-    let Ok(page) = options.html.as_deref().map(created).transpose() else { return Exit::Usage };
+    let page = match options.html.as_deref().map(created).transpose() {
+        Ok(page) => page,
+        Err(exit) => return exit,
+    };
     let plan = plan(options);
     let obstacles =
         plan.columns.iter().filter_map(|one| plan.subject.obstacle(one.isolation, registry));

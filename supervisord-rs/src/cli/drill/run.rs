@@ -1,26 +1,23 @@
 //! `drill run`: runs scenarios, and writes what came of them.
 
-use std::fs::File;
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
-use serde::Serialize;
 use workers::Registry;
 
 use super::progress::OnStderr;
 use super::read::read;
-use super::told::print;
+use super::recorder::Recorder;
+use super::results;
 use crate::cli::exit::Exit;
-use crate::cli::harmless::harmless_json;
-use crate::cli::output::{say, words};
+use crate::cli::output::say;
 use crate::cli::place::Place;
+use crate::config::scenario::script::Scenario;
 use crate::config::scenario::{REPEAT_MAX, SEED_MAX};
-use crate::drill::campaign::{Campaign, Outcome};
-use crate::drill::compare::Machine;
-use crate::drill::junit;
-use crate::drill::verdict::{Report, Vacuous, Verdict};
+use crate::drill::campaign::Campaign;
+use crate::drill::lines::{self, Header, Lines};
+use crate::drill::shard::Shard;
 use crate::stable_hash::stable_hash;
 
 #[derive(Args, Debug)]
@@ -47,30 +44,19 @@ pub(super) struct Options {
     /// schedule that still fails is written beside its scenario, as NAME.shrunk.yaml.
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = humantime::parse_duration)]
     shrink_for: Duration,
-    /// Write the results to this file, as JUnit XML.
+    #[command(flatten)]
+    results: results::Options,
+    /// Make only every N-th run, from the K-th on: the others are those of other machines, or jobs.
+    /// auto: by the variables of GitLab, CircleCI, Buildkite or Slurm.
+    #[arg(long, value_name = "K/N")]
+    shard: Option<Shard>,
+    /// Append the results to this file, a line of JSON for each run as it is over; `drill merge`
+    /// unites those of all shards.
     #[arg(long, value_name = "FILE")]
-    junit: Option<PathBuf>,
-    /// Write the results to this file, as JSON.
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// Also print an annotation for GitHub Actions for each run that did not hold.
-    #[arg(long)]
-    github: bool,
+    lines: Option<PathBuf>,
     /// Keep the directory of each run, with its logs.
     #[arg(long)]
     keep: bool,
-}
-
-/// What `drill run --json` writes, version 1.
-#[derive(Debug, Serialize)]
-struct Results<'a> {
-    version: u32,
-    machine: Machine,
-    /// Whether every run held, and reached what it was to reach.
-    held: bool,
-    runs: &'a [Report],
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    vacuous: &'a [Vacuous],
 }
 
 pub(super) fn run(options: &Options, place: &Place, registry: &Registry) -> Exit {
@@ -88,86 +74,73 @@ pub(super) fn run(options: &Options, place: &Place, registry: &Registry) -> Exit
     if !options.only.is_empty() {
         scenarios.retain(|one| options.only.contains(&one.name));
     }
-    // A file that cannot be written is found before anything runs.
-    let files = [&options.junit, &options.json].map(|path| path.as_deref().map(created));
-    let [junit_file, json_file] = files;
-    let (Ok(junit_file), Ok(json_file)) = (junit_file.transpose(), json_file.transpose()) else {
-        return Exit::Usage;
+    let files = match options.results.files() {
+        Ok(files) => files,
+        Err(exit) => return exit,
     };
-    let jobs = usize::from(options.jobs);
+    let shard = options.shard.unwrap_or(Shard::WHOLE);
+    let (mut recorder, random) = match recorder(options, &scenarios, shard) {
+        Ok(both) => both,
+        Err(why) => {
+            say(&why);
+            return Exit::Usage;
+        }
+    };
     let campaign = Campaign {
         scenarios: &scenarios,
         repeat: options.repeat,
-        jobs,
+        jobs: usize::from(options.jobs),
         keep: options.keep,
         seed: options.seed,
-        random: random_seed(),
+        random,
+        shard,
         shrink_for: options.shrink_for,
     };
-    let outcome = match campaign.run(&mut OnStderr::default()) {
+    let outcome = match campaign.run(&mut recorder) {
         Ok(outcome) => outcome,
         Err(error) => {
             say(&format!("cannot run scenarios: {error}"));
             return Exit::Failed;
         }
     };
-    print(&outcome);
-    if options.github {
-        for annotation in junit::annotations(&outcome.reports, &outcome.vacuous) {
-            let _ = words(&annotation);
+    let exit = files.tell(&outcome);
+    match recorder.trouble {
+        Some(why) => {
+            say(&why);
+            Exit::Failed
         }
+        None => exit,
     }
-    let Outcome { reports, vacuous, .. } = &outcome;
-    let held = vacuous.is_empty() && reports.iter().all(|one| one.verdict == Verdict::Held);
-    let results = Results { version: 1, machine: Machine::here(), held, runs: reports, vacuous };
-    let text = serde_json::to_string_pretty(&results).expect("texts and numbers");
-    let written = [
-        (junit_file, junit::junit(reports, vacuous)),
-        (json_file, harmless_json(&text).into_owned() + "\n"),
-    ];
-    for (file, text) in written {
-        if let Some((mut file, path)) = file
-            && let Err(error) = file.write_all(text.as_bytes())
-        {
-            say(&format!("cannot write {}: {error}", path.display()));
-            return Exit::Failed;
-        }
-    }
-    concluded(&outcome)
 }
 
-pub(super) fn created(path: &Path) -> Result<(File, PathBuf), ()> {
-    File::create(path).map(|file| (file, path.to_path_buf())).map_err(|error| {
-        say(&format!("cannot write {}: {error}", path.display()));
-    })
-}
-
-/// The exit status; an interrupt ends this process as it ends others.
-fn concluded(outcome: &Outcome) -> Exit {
-    if !outcome.left.is_empty() {
-        say(&format!("left behind: {}", outcome.left.join("; ")));
+/// Who hears of the runs, and the seed of storms that have none: one for all shards of a campaign.
+fn recorder(
+    options: &Options,
+    scenarios: &[Scenario],
+    shard: Shard,
+) -> Result<(Recorder, u64), String> {
+    let told = OnStderr::default();
+    if options.shard.is_none() && options.lines.is_none() {
+        return Ok((Recorder { told, lines: None, trouble: None }, random_seed()));
     }
-    if let Some(signal) = outcome.interrupted {
-        say("interrupted: what was running was ended, and nothing of it is left");
-        std::process::exit(128 + signal);
-    }
-    let has = |verdict: Verdict| outcome.reports.iter().any(|one| one.verdict == verdict);
-    if has(Verdict::Failed)
-        || has(Verdict::Unfinished)
-        || !outcome.left.is_empty()
-        || !outcome.vacuous.is_empty()
-    {
-        Exit::Failed
-    } else if has(Verdict::Unsteady) {
-        Exit::InvalidConfiguration
-    } else {
-        Exit::Done
-    }
+    let id = lines::id(scenarios, options.repeat, options.seed)
+        .map_err(|error| format!("cannot read this program: {error}"))?;
+    let seed = short(&id);
+    let header = Header::of(id, shard, scenarios, options.repeat);
+    let begin = |path: &PathBuf| {
+        Lines::begin(path, &header)
+            .map_err(|error| format!("cannot write {}: {error}", path.display()))
+    };
+    let lines = options.lines.as_ref().map(begin).transpose()?;
+    Ok((Recorder { told, lines, trouble: None }, seed))
 }
 
 /// A seed for storms that have none, short enough to be typed.
 fn random_seed() -> u64 {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let text = format!("{} {}", now.as_nanos(), std::process::id());
+    short(&format!("{} {}", now.as_nanos(), std::process::id()))
+}
+
+fn short(text: &str) -> u64 {
     stable_hash(text.bytes()) >> 32
 }
