@@ -83,7 +83,7 @@ fn the_help_of_each_verb_is_in_its_golden_file() {
     for verb in verbs {
         golden(&format!("help/{verb}.txt"), &help(&[verb, "--help"]));
     }
-    for below in ["run", "list", "init"] {
+    for below in ["run", "list", "init", "record", "merge", "matrix"] {
         golden(&format!("help/drill-{below}.txt"), &help(&["drill", below, "--help"]));
     }
 }
