@@ -66,8 +66,8 @@ Example:
     Init,
     /// Print a scenario that makes an incident of a real run happen again.
     #[command(after_help = "\
-It strikes the same worker in the same way, and expects that no more is lost than then. The incident
-is that of the supervisor that runs, or of its files. Save it beside the configuration.
+It strikes the same worker in the same way, and expects that no more is lost than then. The
+incident is that of the supervisor that runs, or of its files. Save it beside the configuration.
 
 Examples:
   supervisord-rs incidents -c app.yaml
@@ -75,9 +75,9 @@ Examples:
     Record(record::Options),
     /// Unite the results of all shards of a campaign.
     #[command(after_help = "\
-Each shard is a `drill run --shard K/N --lines DIR/K.jsonl` with the same scenarios, configurations,
-program, counts and seed. It prints and writes what one `drill run` of all would, and fails (1) where a
-shard or a run is missing, or one run has two different answers.
+Each shard is a `drill run --shard K/N --lines DIR/K.jsonl` with the same scenarios,
+configurations, program, counts and seed. It prints and writes what one `drill run` of all would,
+and fails (1) where a shard or a run is missing, or one run has two different answers.
 
 Example:
   supervisord-rs drill run drills/ --shard 2/4 --lines results/2.jsonl
@@ -86,13 +86,14 @@ Example:
     /// Commit every fault in every isolation, again and again, and say where one destroys anything
     /// else than the catalogue says.
     #[command(after_help = "\
-It runs its own four workers, as `compare` does, and breaks one: each fault of `faults` as a thread of
-the supervisor, as one whose panics are contained, in a cell and as a process. Trials are interleaved:
-each fault once, then all again. Each has a supervisor of its own, and leaves nothing behind.
+It runs its own four workers, as `compare` does, and breaks one: each fault of `faults` as a
+thread of the supervisor, as one whose panics are contained, in a cell and as a process. Trials
+are interleaved: each fault once, then all again. Each has a supervisor of its own, and leaves
+nothing behind.
 
 Exit status:
-  0   every trial was finished, and nothing was left behind; with --strict: each destroyed exactly what
-      the catalogue says, and has the right incident
+  0   every trial was finished, and nothing was left behind; with --strict: each destroyed
+      exactly what the catalogue says, and has the right incident
   1   otherwise
   2   usage error
 
