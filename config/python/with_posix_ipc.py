@@ -2,13 +2,15 @@
 """What has a name of POSIX, opened by that name with `posix_ipc` (https://pypi.org/project/posix-ipc).
 
 Takes orders from `jobs`, a queue `by: mqueue`, each with a permit of `gate`, a semaphore `by: posix`.
-A permit and an order that this program has when it is killed are lost, and no incident says so: only
-code that uses the SDK notes what it has.
+A permit and an order that this program has when it is killed are lost, and `notes.py` has the incident
+say so.
 """
 
 import os
 
 import posix_ipc
+
+from notes import Notes
 
 NAMES = dict(one.split("=") for one in os.environ["SUPERVISORD_RS_POSIX_NAMES"].split())
 
@@ -16,10 +18,11 @@ NAMES = dict(one.split("=") for one in os.environ["SUPERVISORD_RS_POSIX_NAMES"].
 def main():
     jobs = posix_ipc.MessageQueue(NAMES["jobs"])
     gate = posix_ipc.Semaphore(NAMES["gate"])
+    orders, permits = Notes("jobs"), Notes("gate")
     print("ready", flush=True)
     while True:
         order, _priority = jobs.receive()
-        with gate:
+        with orders.having_one(), gate, permits.having_one():
             print(f"done {order.decode()} with {gate.value} permits left", flush=True)
 
 

@@ -41,6 +41,10 @@ pub(super) const TESTS: &[Test] = &[
         a_program_in_c_has_semaphores_topics_and_queues,
     ),
     (
+        "what_python_has_when_it_dies_is_in_the_incident",
+        what_python_has_when_it_dies_is_in_the_incident,
+    ),
+    (
         "python_needs_only_its_standard_library_for_descriptors",
         python_needs_only_its_standard_library_for_descriptors,
     ),
@@ -129,8 +133,15 @@ fn posix_keeps_the_permit_of_the_dead_and_the_incident_says_so() {
         assert!(said.contains("the wait has reached its deadline"), "{place}: {said}");
         let output = verb(&bed, &["resource", "release", "gate"]);
         assert!(text(&output.stderr).contains("does not come back"), "{output:?}");
+        // A reload knows it too.
+        let before = supervisor.status().supervisor.pid;
+        let output = verb(&bed, &["reload"]);
+        assert!(output.status.success(), "{output:?}");
+        supervisor.wait_successor(before);
         let output = verb(&bed, &["resource", "show", "gate"]);
-        assert!(text(&output.stdout).contains("semaphore by posix"), "{output:?}");
+        let shown = text(&output.stdout);
+        assert!(shown.contains("semaphore by posix"), "{output:?}");
+        assert!(shown.contains("1 permit lost"), "{place}: {shown}");
         supervisor.stop();
         assert_eq!(is_there(Space::Semaphore, &name), None, "it is left behind");
     }
@@ -162,6 +173,14 @@ fn posix_memory_is_the_same_after_a_kill_and_a_reload() {
     supervisor.wait_successor(before);
     // The thread began again, and found what was there.
     supervisor.wait_output("w0", "life 4");
+    supervisor.wait_running();
+    let before = supervisor.status().supervisor.pid;
+    let output = verb(&bed, &["reexec"]);
+    assert!(output.status.success(), "{output:?}");
+    supervisor.wait_successor(before);
+    supervisor.wait_output("w0", "life 5");
+    supervisor.wait_running();
+    assert_eq!(is_there(Space::Memory, &name), first);
     let reload = |yaml: &str| {
         bed.write("supervisord-rs.yaml", yaml);
         let before = supervisor.status().supervisor.pid;
@@ -171,7 +190,7 @@ fn posix_memory_is_the_same_after_a_kill_and_a_reload() {
         supervisor.wait_running();
     };
     reload(&remembers("4KiB", "  more: { kind: semaphore, permits: 1 }\n"));
-    supervisor.wait_output("w0", "life 5");
+    supervisor.wait_output("w0", "life 6");
     assert_eq!(is_there(Space::Memory, &name), first);
     let generation = |name: &str| supervisor.worker(name).generation;
     assert_eq!((generation("w1"), generation("w2")), (1, 1));
@@ -362,6 +381,32 @@ fn python_needs_only_its_standard_library_for_descriptors() {
     }
 }
 
+/// It notes what the kernel does not say: see `config/python/notes.py`.
+fn what_python_has_when_it_dies_is_in_the_incident() {
+    let bed = Bed::new();
+    let supervisor = start(
+        &bed,
+        &format!(
+            "version: 1\nresources:\n  jobs: {{ kind: queue, by: pipe, delivery: at-most-once, \
+             message: 64 }}\n  gate: {{ {GATE}, permits: 2 }}\nworkers:\n  py: {{ command: \
+             [python3, '{}'], env: {{ PYTHONPATH: '{}', PYTHONDONTWRITEBYTECODE: '1' }}, uses: \
+             [jobs, gate] }}\n",
+            repository("tests/fixtures/keeper.py").display(),
+            repository("config/python").display(),
+        ),
+    );
+    supervisor.wait_output("py", "stuck");
+    supervisor.wait_phase("py", "running");
+    let killed = verb(&bed, &["signal", "py", "KILL"]);
+    assert!(killed.status.success(), "{killed:?}");
+    supervisor.wait("an incident that says so", |supervisor| {
+        let lost = ["1 message of jobs lost", "1 permit of gate lost"];
+        let is_told = |sentence: &str| lost.iter().all(|words| sentence.contains(words));
+        supervisor.incidents().iter().any(|one| is_told(&one.sentence)).then_some(())
+    });
+    supervisor.stop();
+}
+
 /// It dies with a permit, which comes back, and with an order of a pipe, which is lost.
 fn a_program_in_c_has_semaphores_topics_and_queues() {
     for by in ["pipe", "socket", "mqueue"] {
@@ -379,7 +424,7 @@ fn a_program_in_c_has_semaphores_topics_and_queues() {
             &format!(
                 "version: 1\nresources:\n  jobs: {{ {queue} }}\n  done: {{ {queue} }}\n  gate: {{ \
                  kind: semaphore, permits: 1 }}\n  price: {{ kind: topic, message: 64 }}\n  posix: \
-                 {{ {GATE}, permits: 1 }}\nworkers:\n  pricer: {{ worker: pricer, uses: [price] \
+                 {{ {GATE}, permits: 2 }}\nworkers:\n  pricer: {{ worker: pricer, uses: [price] \
                  }}\n  c: {{ command: ['{}'], uses: [jobs, done, gate, price, posix], depends_on: \
                  {{ pricer: ready }}, ready: {{ log: begun }}, restart: {{ policy: always, \
                  backoff: {{ initial: 10ms }} }} }}\n  maker: {{ worker: order-maker, args: {{ count: 5 \
@@ -396,8 +441,11 @@ fn a_program_in_c_has_semaphores_topics_and_queues() {
         let killed = verb(&bed, &["signal", "c", "KILL"]);
         assert!(killed.status.success(), "{killed:?}");
         supervisor.wait("an incident that says so", |supervisor| {
+            let lost =
+                ["1 message of jobs lost", "1 permit of gate back", "1 permit of posix lost"];
+            let is_told = |sentence: &str| lost.iter().all(|words| sentence.contains(words));
             let all = supervisor.incidents();
-            all.iter().any(|one| one.sentence.contains("1 permit of gate back")).then_some(())
+            all.iter().any(|one| is_told(&one.sentence)).then_some(())
         });
         let output = supervisor.wait_output("c", "done {\"number\":5} at 12");
         assert_eq!(output.matches("stuck").count(), 1, "{by}: {output}");

@@ -38,7 +38,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum srs_kind { SRS_REGION = 1, SRS_MUTEX = 2, SRS_SEMAPHORE = 3, SRS_TOPIC = 7 };
+enum srs_kind { SRS_REGION = 1, SRS_MUTEX = 2, SRS_SEMAPHORE = 3, SRS_QUEUE = 6, SRS_TOPIC = 7 };
 
 /* What srs_lock got. */
 enum srs_locked {
@@ -62,7 +62,8 @@ struct srs_memory {
 #define SRS_UNTOLD (UINT64_C(1) << 62)
 
 #define SRS_MARK UINT64_C(0x53564d5554455802) /* "SVMUTEX", 2 */
-#define SRS_PAUSE_MAX 50000000 /* Nanoseconds: one that waits looks again after that. */
+#define SRS_PAUSE_MIN 250000 /* Nanoseconds: one that waits looks again after that, at first. */
+#define SRS_PAUSE_MAX 50000000
 
 /* An owner: the number of a thread from bit 42 on, flags, and when it began, in clock ticks. */
 #define SRS_ID_SHIFT 42
@@ -229,7 +230,8 @@ static inline int srs_take(struct srs_mutex *mutex, uint64_t from, uint64_t self
 /* Waits until it is this thread's. The owner that died with it; 0: none did. */
 static inline uint64_t srs_wait(const struct srs_memory *door, uint64_t self) {
     struct srs_mutex *mutex = srs_words(door);
-    struct timespec pause = { 0, 250000 };
+    struct timespec pause = { 0, SRS_PAUSE_MIN };
+    long long waited = 0;
     for (;;) {
         uint64_t owner;
         uint32_t ticket = __atomic_load_n(&mutex->sequence, __ATOMIC_ACQUIRE);
@@ -242,15 +244,24 @@ static inline uint64_t srs_wait(const struct srs_memory *door, uint64_t self) {
         }
         if (srs_is_dead(door, owner) && srs_take(mutex, owner, self)) return owner & ~SRS_FALLEN;
         if (syscall(SYS_futex, &mutex->sequence, FUTEX_WAIT, ticket, &pause, NULL, 0) == -1 &&
-            errno == ETIMEDOUT && (pause.tv_nsec *= 2) > SRS_PAUSE_MAX)
-            pause.tv_nsec = SRS_PAUSE_MAX;
+            errno == ETIMEDOUT) {
+            /* An eighth of the time so far: what a death costs is little beside that. */
+            waited += pause.tv_nsec;
+            pause.tv_nsec = waited / 8 < SRS_PAUSE_MIN   ? SRS_PAUSE_MIN
+                            : waited / 8 > SRS_PAUSE_MAX ? SRS_PAUSE_MAX
+                                                         : (long)(waited / 8);
+        }
     }
 }
 
+/* Does nothing where this thread has it no more: it was taken for dead, and another one has it. */
 static inline void srs_unlock(const struct srs_memory *door) {
     struct srs_mutex *mutex = srs_words(door);
+    uint64_t self = srs_self(door);
     uint32_t count;
-    __atomic_exchange_n(&mutex->word, 0, __ATOMIC_SEQ_CST);
+    if (!__atomic_compare_exchange_n(&mutex->word, &self, 0, 0, __ATOMIC_SEQ_CST,
+                                     __ATOMIC_RELAXED))
+        return;
     count = __atomic_load_n(&mutex->announced, __ATOMIC_SEQ_CST);
     if (count == __atomic_load_n(&mutex->found_none, __ATOMIC_RELAXED)) return;
     __atomic_fetch_add(&mutex->sequence, 1, __ATOMIC_ACQ_REL);
@@ -362,6 +373,37 @@ static inline void srs_release(const struct srs_memory *gate, int place) {
         __atomic_store_n(&freed->found_none, count, __ATOMIC_RELAXED);
 }
 
+/* Notes that this thread has a message of a queue `by:` pipe, socket or mqueue, or a permit of a
+ * semaphore `by: posix`, opened with `srs_open`: only the incident of its death depends on that, which
+ * then says that it was lost. Returns the place of the note, for `srs_forget` by the same thread; -1:
+ * there is none. A death before this is in no incident. */
+static inline int srs_note(const struct srs_memory *memory) {
+    uint64_t words[2], holder = srs_self(memory), *places;
+    size_t count, index;
+    memcpy(words, memory->base, sizeof words);
+    if (!holder || (words[1] != SRS_QUEUE && words[1] != SRS_SEMAPHORE)) return -1;
+    places = words[1] == SRS_QUEUE ? (uint64_t *)(void *)(memory->base + SRS_PAGE / 4)
+                                   : srs_places(memory);
+    count = words[1] == SRS_QUEUE ? SRS_PAGE / 4 / sizeof *places : memory->length;
+    for (index = 0; index < count; index++) {
+        uint64_t vacant = 0;
+        if (__atomic_compare_exchange_n(&places[index], &vacant, holder, 0, __ATOMIC_ACQ_REL,
+                                        __ATOMIC_RELAXED))
+            return (int)index;
+    }
+    return -1;
+}
+
+/* It has it no more: the message is done, or the permit given back. */
+static inline void srs_forget(const struct srs_memory *memory, int place) {
+    uint64_t words[2], holder = srs_self(memory), *places;
+    if (place < 0) return;
+    memcpy(words, memory->base, sizeof words);
+    places = words[1] == SRS_QUEUE ? (uint64_t *)(void *)(memory->base + SRS_PAGE / 4)
+                                   : srs_places(memory);
+    __atomic_compare_exchange_n(&places[place], &holder, 0, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+}
+
 /* Copies the latest value of a topic, or as much of it as fits. Returns its length; -1: errno is
  * ENODATA (there is none yet) or EAGAIN (new ones come faster than one can be copied). `number`, if
  * it is not NULL, gets how many there were. Never waits. */
@@ -409,7 +451,8 @@ static inline int srs_wait_for(int fd, short events, long long end) {
 
 /* Takes a message, of `size` bytes at most: as many as `message:` says, or more. Waits so many
  * milliseconds at most; -1: as long as it takes. Returns its length; -1: errno is ENOENT (not in
- * `uses:`, or `by: ring`), ETIMEDOUT, or that of the kernel. What is taken is lost with its taker. */
+ * `uses:`, or `by: ring`), ETIMEDOUT, or that of the kernel. What is taken is lost with its taker:
+ * `srs_note` has the incident say so. */
 static inline long srs_receive(const char *queue, void *into, size_t size, int most) {
     int fd = srs_end(queue, "take");
     long long end = most < 0 ? -1 : srs_now() + most;

@@ -64,6 +64,11 @@ fn note(resource: &ResourceStatus) -> String {
         let (ready, taken, capacity) = (messages.ready, messages.taken, messages.capacity);
         notes.push(format!("{ready} of {capacity} messages, {taken} taken"));
     }
+    match resource.lost_permits {
+        Some(1) => notes.push("1 permit lost".to_owned()),
+        Some(count) => notes.push(format!("{count} permits lost")),
+        None => {}
+    }
     if let Some(ms) = resource.held_ms.filter(|ms| *ms > 0) {
         notes.push(format!("held for {}", words::span(ms)));
     }
@@ -99,6 +104,7 @@ mod tests {
             held_ms: None,
             waiters: vec![holder(None, Some(9)), holder(None, Some(7))],
             messages: None,
+            lost_permits: Some(2),
             poisoned: false,
         };
         let queue = ResourceStatus {
@@ -107,13 +113,14 @@ mod tests {
             holders: Vec::new(),
             waiters: Vec::new(),
             messages: Some(MessagesReport { ready: 3, taken: 1, capacity: 8 }),
+            lost_permits: None,
             ..semaphore.clone()
         };
         let shown = text(&[semaphore, queue], None);
         let lines: Vec<&str> = shown.lines().map(str::trim_end).collect();
         let wanted = [
             "RESOURCE  KIND       SCOPE    HELD BY              WAITING        NOTE",
-            "gate      semaphore  machine  a ×2 thread 7 (dead)  thread 7 of PID 9 PID 7",
+            "gate      semaphore  machine  a ×2 thread 7 (dead)  thread 7 of PID 9 PID 7 2 permits lost",
             "jobs      queue      machine  -                    -              3 of 8 messages, 1 taken",
         ];
         let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");

@@ -60,6 +60,7 @@ impl View<'_> {
             held_ms: seen.held_for.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
             waiters: waiters.take(NAMED_MAX).map(|one| self.holder(*one)).collect(),
             messages,
+            lost_permits: Some(seen.lost_permits).filter(|count| *count > 0),
             poisoned: seen.is_poisoned,
         }
     }

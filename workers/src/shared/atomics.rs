@@ -13,9 +13,9 @@ pub(crate) trait Word<T> {
     fn add(&self, value: T, order: Ordering) -> T;
     /// Whether it was `from`, and is `to` now. On failure the current value, acquired.
     fn replace(&self, from: T, to: T) -> Result<T, T>;
-    /// Stores a value, and returns the one before. No [`Ordering::SeqCst`] load that follows goes
-    /// before it, as with a full fence between them.
-    fn swap_fenced(&self, value: T) -> T;
+    /// The same. Where it is `to` now, no [`Ordering::SeqCst`] load that follows goes before that,
+    /// as with a full fence between them.
+    fn replace_fenced(&self, from: T, to: T) -> Result<T, T>;
     /// fence(3) of C11.
     fn fence(order: Ordering);
 }
@@ -40,10 +40,10 @@ macro_rules! word {
                 self.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire)
             }
             #[inline]
-            fn swap_fenced(&self, value: $value) -> $value {
-                let before = self.swap(value, Ordering::SeqCst);
+            fn replace_fenced(&self, from: $value, to: $value) -> Result<$value, $value> {
+                let answer = self.compare_exchange(from, to, Ordering::SeqCst, Ordering::Relaxed);
                 $after();
-                before
+                answer
             }
             #[inline]
             fn fence(order: Ordering) {

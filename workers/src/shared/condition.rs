@@ -1,9 +1,10 @@
 //! A condition variable between processes that no death keeps waiting.
 
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::mutex::{Guard, Locked, Mutex};
+use super::mutex::{Guard, Inner, Locked, Mutex};
 use super::segment::{HEADER, Kind, LINE, Numbers, Words};
 use super::waiters::Place;
 use super::{Error, Segment, Wait, futex};
@@ -20,6 +21,8 @@ use super::{Error, Segment, Wait, futex};
 #[derive(Debug)]
 pub struct Condition {
     segment: &'static Segment,
+    /// The mutex that it goes with, as soon as that is known.
+    mutex: OnceLock<&'static Inner>,
 }
 
 #[repr(C, align(64))]
@@ -41,7 +44,7 @@ impl Condition {
     /// # Errors
     /// [`Error::System`].
     pub fn create() -> Result<Self, Error> {
-        Ok(Self { segment: Segment::create(Kind::Condition, [0; 3], whole_size)? })
+        Ok(Self::of(Segment::create(Kind::Condition, [0; 3], whole_size)?))
     }
 
     /// Uses the one behind this descriptor.
@@ -49,7 +52,11 @@ impl Condition {
     /// # Errors
     /// [`Error::OtherKind`], [`Error::Foreign`], [`Error::System`].
     pub fn open(fd: OwnedFd) -> Result<Self, Error> {
-        Ok(Self { segment: Segment::open(fd, Kind::Condition, whole_size)? })
+        Ok(Self::of(Segment::open(fd, Kind::Condition, whole_size)?))
+    }
+
+    fn of(segment: &'static Segment) -> Self {
+        Self { segment, mutex: OnceLock::new() }
     }
 
     /// The descriptor, for a process that will use it.
@@ -76,6 +83,7 @@ impl Condition {
     ) -> Result<Locked<'a>, Error> {
         let place = Place::new(self.segment, mutex.holder());
         let wait = &wait.seen_at(&place);
+        self.mutex.get_or_init(|| mutex.words());
         let seen = self.signals().load(Ordering::Acquire);
         let recoveries = mutex.recoveries();
         drop(guard);
@@ -116,14 +124,23 @@ impl Condition {
 
     /// Wakes one waiter. Call it with the mutex or after it; never waits.
     pub fn signal(&self) {
-        self.signals().fetch_add(1, Ordering::AcqRel);
-        futex::wake(self.signals(), 1);
+        self.wake(1);
     }
 
     /// Wakes all waiters.
     pub fn broadcast(&self) {
-        self.signals().fetch_add(1, Ordering::AcqRel);
-        futex::wake(self.signals(), i32::MAX);
+        self.wake(i32::MAX);
+    }
+
+    /// Who is woken needs the mutex: where that is held, it sleeps on until that is free, and does
+    /// not wake up just to find it held.
+    fn wake(&self, count: i32) {
+        let signals = self.signals();
+        let number = signals.fetch_add(1, Ordering::AcqRel).wrapping_add(1);
+        let is_left_to_it = |mutex: &&Inner| mutex.take_sleepers(signals, number, count);
+        if !self.mutex.get().is_some_and(is_left_to_it) {
+            futex::wake(signals, count);
+        }
     }
 }
 

@@ -61,6 +61,19 @@ pub(crate) unsafe fn into(from: &[u8], into: *mut u8) {
     }
 }
 
+/// Has the processor fetch these bytes, which are about to be written: a hint, for any address.
+#[inline]
+pub(crate) fn fetch_to_write(into: *mut u8, length: usize) {
+    #[cfg(target_arch = "x86_64")]
+    for offset in (0..length).step_by(BLOCK) {
+        use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
+        // SAFETY: it touches no memory that a program could see, and fails at no address.
+        unsafe { _mm_prefetch::<_MM_HINT_ET0>(into.wrapping_add(offset).cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (into, length);
+}
+
 /// Copies all whole blocks of 64 bytes of so many bytes, forwards. Returns how many bytes.
 ///
 /// # Safety

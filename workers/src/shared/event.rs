@@ -47,11 +47,22 @@ impl Event {
         notify(sequence, announced, found_none, || futex::wake(sequence, 1));
     }
 
-    /// The same, after a change by [`Word::swap_fenced`].
+    /// The same, after a change by [`Word::replace_fenced`].
     #[inline]
     pub(crate) fn notify_one_fenced(&self) {
         let Self { sequence, announced, found_none } = self;
         notify_fenced(sequence, announced, found_none, || futex::wake(sequence, 1));
+    }
+
+    /// Lets at most `count` of those that sleep on another word sleep here, if that word is still
+    /// `expected`. Returns how many. The caller counts them, see [`Self::announced`].
+    pub(crate) fn take_sleepers(&self, word: &AtomicU32, expected: u32, count: i32) -> Option<u32> {
+        futex::requeue(word, expected, count, &self.sequence)
+    }
+
+    /// The count of those that were about to sleep.
+    pub(crate) fn announced(&self) -> &AtomicU32 {
+        &self.announced
     }
 
     /// After a change that concerns all sleepers.
@@ -99,54 +110,34 @@ pub(super) fn notify_fenced<W: Word<u32>>(
 
 #[cfg(test)]
 mod tests {
+    use loom::sync::Arc;
     use loom::sync::atomic::{AtomicU32, AtomicU64};
-    use loom::sync::{Arc, Condvar, Mutex};
 
     use super::*;
+    use crate::shared::futex_model::FutexModel;
 
-    /// A futex without a time limit: a lost wake-up is a deadlock, which loom reports.
-    struct Futex {
+    struct Model {
         sequence: AtomicU32,
         announced: AtomicU32,
         found_none: AtomicU32,
-        sleepers: Mutex<u32>,
-        woken: Condvar,
+        futex: FutexModel,
         items: AtomicU64,
     }
 
-    impl Futex {
+    impl Model {
         fn new() -> Arc<Self> {
             Arc::new(Self {
                 sequence: AtomicU32::new(0),
                 announced: AtomicU32::new(0),
                 found_none: AtomicU32::new(0),
-                sleepers: Mutex::new(0),
-                woken: Condvar::new(),
+                futex: FutexModel::new(),
                 items: AtomicU64::new(0),
             })
         }
 
-        fn sleep(&self, ticket: u32) {
-            let mut sleepers = self.sleepers.lock().expect("no panics");
-            if self.sequence.load(Ordering::SeqCst) == ticket {
-                *sleepers += 1;
-                drop(self.woken.wait(sleepers).expect("no panics"));
-            }
-        }
-
-        fn wake(&self) -> u32 {
-            let mut sleepers = self.sleepers.lock().expect("no panics");
-            if *sleepers == 0 {
-                return 0;
-            }
-            *sleepers -= 1;
-            self.woken.notify_one();
-            1
-        }
-
         fn produce(&self) {
             self.items.fetch_add(1, Ordering::Release);
-            notify(&self.sequence, &self.announced, &self.found_none, || self.wake());
+            notify(&self.sequence, &self.announced, &self.found_none, || self.futex.wake(0));
         }
 
         fn try_consume(&self) -> bool {
@@ -158,7 +149,7 @@ mod tests {
             while !self.try_consume() {
                 let ticket = announce(&self.sequence, &self.announced);
                 if self.items.load(Ordering::Acquire) == 0 {
-                    self.sleep(ticket);
+                    self.futex.sleep(0, || self.sequence.load(Ordering::SeqCst) == ticket);
                 }
             }
         }
@@ -168,16 +159,16 @@ mod tests {
         let mut builder = loom::model::Builder::new();
         builder.preemption_bound = Some(if producers + consumers > 2 { 1 } else { 4 });
         builder.check(move || {
-            let futex = Futex::new();
-            let start = |work: fn(&Futex)| {
-                let futex = Arc::clone(&futex);
-                loom::thread::spawn(move || work(&futex))
+            let model = Model::new();
+            let start = |work: fn(&Model)| {
+                let model = Arc::clone(&model);
+                loom::thread::spawn(move || work(&model))
             };
-            let mut threads: Vec<_> = (0..producers).map(|_| start(Futex::produce)).collect();
-            threads.extend((1..consumers).map(|_| start(Futex::consume)));
-            futex.consume();
+            let mut threads: Vec<_> = (0..producers).map(|_| start(Model::produce)).collect();
+            threads.extend((1..consumers).map(|_| start(Model::consume)));
+            model.consume();
             threads.into_iter().for_each(|thread| thread.join().expect("no panics"));
-            assert_eq!(futex.items.load(Ordering::Relaxed) as usize, producers - consumers);
+            assert_eq!(model.items.load(Ordering::Relaxed) as usize, producers - consumers);
         });
     }
 

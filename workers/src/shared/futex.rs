@@ -39,6 +39,26 @@ pub(crate) fn wake(word: &AtomicU32, count: i32) -> u32 {
     u32::try_from(answer).unwrap_or(0)
 }
 
+/// Lets at most `count` of those that sleep on the word sleep on another one, as if they had fallen
+/// asleep there, and returns how many there were. `None`: the word is not `expected` any more.
+pub(crate) fn requeue(
+    word: &AtomicU32,
+    expected: u32,
+    count: i32,
+    onto: &AtomicU32,
+) -> Option<u32> {
+    let none: usize = 0;
+    let count = usize::try_from(count).unwrap_or(0);
+    // SAFETY: needed as above. Both words outlive the call; the kernel uses the address of the
+    // second, and reads the first.
+    let answer = unsafe {
+        let operation = libc::FUTEX_CMP_REQUEUE;
+        let (from, onto) = (word.as_ptr(), onto.as_ptr());
+        libc::syscall(libc::SYS_futex, from, operation, none, count, onto, expected)
+    };
+    u32::try_from(answer).ok()
+}
+
 /// For tasks: where an operation would sleep is noted, and another thread sleeps there.
 #[cfg(feature = "tokio")]
 mod noted {

@@ -28,6 +28,8 @@ mod copy;
 mod error;
 mod event;
 pub(crate) mod futex;
+#[cfg(test)]
+mod futex_model;
 mod holder;
 mod holdings;
 pub mod lives;
@@ -43,6 +45,7 @@ mod rw_lock;
 mod seats;
 mod segment;
 mod semaphore;
+mod spinning;
 mod topic;
 mod wait;
 mod waiters;

@@ -22,6 +22,7 @@ use words::{Given, LOOK_PAUSE, Look, MutexWords};
 use super::attachment::Attachment;
 use super::holder::Holder;
 use super::segment::{HEADER, Kind, Numbers};
+use super::spinning::Tries;
 use super::{Error, OnOwnerDeath, SLICE, Segment, Wait};
 
 /// A mutex between threads and processes. It guards what its users agree on, mostly a
@@ -29,7 +30,7 @@ use super::{Error, OnOwnerDeath, SLICE, Segment, Wait};
 ///
 /// *Guarantees*: at most one owner. The next owner is told of the death of one, at any instruction,
 /// by any signal. It has the mutex at once where it comes after that death, or a supervisor sees the
-/// death; one that waits already, after as long as it has waited until then, and a
+/// death; one that waits already, after an eighth of the time that it has waited until then, and a
 /// [`SLICE`](super::SLICE) at most. Not fair, not reentrant.
 ///
 /// *Trust*: its users trust each other's memory accesses. One that writes over the words of the
@@ -59,6 +60,7 @@ pub enum Locked<'a> {
 #[derive(Debug)]
 pub struct Guard<'a> {
     words: &'a MutexWords,
+    own: Holder,
     _stays_on_its_thread: PhantomData<*const ()>,
 }
 
@@ -131,6 +133,11 @@ impl Mutex {
         self.attachment.segment.fd()
     }
 
+    /// Its words, for what waits with it.
+    pub(super) fn words(&self) -> &'static Inner {
+        self.words
+    }
+
     /// In whose name it is locked here.
     pub(super) fn holder(&self) -> Holder {
         self.attachment.holder
@@ -147,7 +154,7 @@ impl Mutex {
         let is_taken = self.words.try_take(holder);
         // No other way here: a result that is passed on is copied, which takes as long as the lock.
         if is_taken && self.words.is_settled() {
-            return Ok(Locked::Clean(self.words.guard()));
+            return Ok(Locked::Clean(self.words.guard(holder)));
         }
         self.lock_otherwise(is_taken, wait)
     }
@@ -198,7 +205,7 @@ impl MutexWords {
     ) -> Result<Locked<'_>, Error> {
         let is_taken = self.try_take(own.holder);
         if is_taken && self.is_settled() {
-            return Ok(Locked::Clean(self.guard()));
+            return Ok(Locked::Clean(self.guard(own.holder)));
         }
         self.lock_otherwise(is_taken, own, wait, is_seen)
     }
@@ -212,18 +219,18 @@ impl MutexWords {
         is_seen: bool,
     ) -> Result<Locked<'_>, Error> {
         let given = if is_taken { Given::Clean } else { self.wait_for(own, wait, is_seen)? };
-        self.given(given)
+        self.given(given, own.holder)
     }
 
     #[inline]
-    fn guard(&self) -> Guard<'_> {
+    fn guard(&self, own: Holder) -> Guard<'_> {
         self.begin_hold();
-        Guard { words: self, _stays_on_its_thread: PhantomData }
+        Guard { words: self, own, _stays_on_its_thread: PhantomData }
     }
 
     /// What the one that has it now is to be told.
-    fn given(&self, given: Given) -> Result<Locked<'_>, Error> {
-        let guard = self.guard();
+    fn given(&self, given: Given, own: Holder) -> Result<Locked<'_>, Error> {
+        let guard = self.guard(own);
         let version = self.version();
         if words::is_poisoned(version) {
             return Err(Error::Poisoned);
@@ -249,29 +256,30 @@ impl MutexWords {
         let _ = self.hold();
         let place = is_seen.then(|| own.place());
         let wait = place.as_ref().map_or(*wait, |place| wait.seen_at(place));
-        let mut pause = LOOK_PAUSE;
-        let mut spins = SPINS;
+        let mut waited = Duration::ZERO;
+        let mut has_spun = false;
         loop {
             if words::is_poisoned(self.version()) {
                 return Err(Error::Poisoned);
             }
             let time = match wait.next() {
-                Ok(time) => time.min(pause),
+                Ok(time) => time.min(pause_after(waited)),
                 Err(error) => return self.take_from_dead(own, Look::Well)?.ok_or(error),
             };
-            while spins > 0 && !time.is_zero() {
-                if self.holder().is_none() && self.try_take(own.holder) {
+            if !has_spun && !time.is_zero() {
+                has_spun = true;
+                let attempt =
+                    || (self.holder().is_none() && self.try_take(own.holder)).then_some(());
+                if HELD.with(|tries| tries.until(attempt)).is_some() {
                     return Ok(Given::Clean);
                 }
-                spins -= 1;
-                std::hint::spin_loop();
             }
             let ticket = self.announce();
             if let Some(given) = self.take_from_dead(own, Look::Glance)? {
                 return Ok(given);
             }
             if self.sleep(ticket, time) {
-                pause = (pause * 2).min(SLICE);
+                waited += time;
                 if let Some(given) = self.take_from_dead(own, Look::Well)? {
                     return Ok(given);
                 }
@@ -280,8 +288,16 @@ impl MutexWords {
     }
 }
 
-/// How often one looks before it sleeps: most owners have it for less time than a sleep takes.
-const SPINS: u32 = 100;
+thread_local! {
+    /// Of one that finds a lock held.
+    static HELD: Tries = const { Tries::new() };
+}
+
+/// How long one that has waited so long in vain sleeps before it looks again whether the owner lives:
+/// so that the death of an owner costs little beside that time, and the looks do too.
+fn pause_after(waited: Duration) -> Duration {
+    (waited / 8).clamp(LOOK_PAUSE, SLICE)
+}
 
 impl<'a> Locked<'a> {
     /// The guard, whether the owner died or not: for data that any state is right for.
@@ -336,7 +352,7 @@ impl Guard<'_> {
 impl Drop for Guard<'_> {
     #[inline]
     fn drop(&mut self) {
-        self.words.unlock();
+        self.words.unlock(self.own);
     }
 }
 

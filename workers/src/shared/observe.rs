@@ -21,6 +21,9 @@ pub struct Seen {
     pub waiters: Vec<Holder>,
     /// The messages of a queue.
     pub messages: Option<Census>,
+    /// Permits of a POSIX semaphore that are gone with dead holders: see
+    /// [`Segment::note_lost_permits`].
+    pub lost_permits: u64,
     /// Whether all get [`Error::Poisoned`].
     pub is_poisoned: bool,
 }
@@ -75,8 +78,15 @@ impl Segment {
                 seen
             }
             Kind::Semaphore => {
-                let holders = self.observed().map(Semaphore::of).map(|one| one.holders());
-                Seen { holders: holders.unwrap_or_default(), ..Seen::default() }
+                let semaphore = self.observed().map(Semaphore::of);
+                semaphore.map_or_else(
+                    |_| Seen::default(),
+                    |one| Seen {
+                        holders: one.holders(),
+                        lost_permits: one.lost(),
+                        ..Seen::default()
+                    },
+                )
             }
             Kind::Queue => {
                 let messages = self.observed().map(Queue::observer).map(|queue| queue.census());
@@ -85,6 +95,16 @@ impl Segment {
             Kind::Region | Kind::Condition | Kind::Topic => Seen::default(),
         };
         Seen { waiters, ..seen }
+    }
+
+    /// Notes that so many permits, which POSIX has, are gone with dead holders: as long as what is
+    /// shared lives, whoever supervises it. Only [`Self::look`] shows it.
+    pub fn note_lost_permits(&'static self, count: u64) {
+        if self.kind() == Kind::Semaphore
+            && let Ok(attachment) = self.observed()
+        {
+            Semaphore::of(attachment).note_lost(count);
+        }
     }
 
     /// How often in all a next owner was told of a dead one. 0 for what has no owner. Never waits.

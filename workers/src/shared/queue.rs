@@ -3,80 +3,30 @@
 
 mod channel;
 mod message;
+mod recovery;
 mod ring;
+mod sending;
+mod size;
+mod taking;
 
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 pub use channel::Carrier;
 use channel::Channel;
 pub use message::Message;
-use ring::{Cells, Claim, Ring};
+use ring::{Cells, Ring};
 pub use ring::{Census, Recovered};
-use serde::Serialize;
+pub(super) use size::whole_size;
+pub use size::{CAPACITY_MAX, MESSAGE_MAX, QueueSize, USERS_MAX};
+use size::{QueueWords, SEATS_AT, SlotWords};
 
 use super::attachment::Attachment;
-use super::event::Event;
 use super::holder::Holder;
-use super::pace::Pace;
 use super::seats::Seats;
-use super::segment::{HEADER, Kind, LINE, Numbers, Words};
-use super::wait::SLICE;
+use super::segment::{HEADER, Kind};
 use super::{Error, Lives, Wait};
-
-/// The most messages that a queue can be made for.
-pub const CAPACITY_MAX: usize = ring::SLOTS_MAX;
-/// The longest message that a queue can be made for: 16 MiB.
-pub const MESSAGE_MAX: usize = 16 << 20;
-/// The most users at a time that a queue can be made for.
-pub const USERS_MAX: usize = ring::SEATS_MAX;
-
-/// What a queue is made with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct QueueSize {
-    /// The messages that lie in it at most, with those that are taken and not acknowledged: 1 to
-    /// [`CAPACITY_MAX`]. The room of one that was acknowledged after those behind it is used again
-    /// when the ring comes around.
-    pub capacity: usize,
-    /// The longest message, in bytes: 1 to [`MESSAGE_MAX`].
-    pub message: usize,
-    /// Who uses it at a time, at most: 1 to [`USERS_MAX`]. Each open queue is one.
-    pub users: usize,
-}
-
-#[repr(C, align(64))]
-struct Line<T>(T);
-
-#[repr(C, align(64))]
-struct QueueWords {
-    head: Line<AtomicU64>,
-    tail: Line<AtomicU64>,
-    ready: Line<Event>,
-    room: Line<Event>,
-    returns: AtomicU64,
-    searched: AtomicU64,
-    torn: AtomicU64,
-    overwritten: AtomicU64,
-    sweeper: AtomicU64,
-    swept: Pace,
-}
-
-// SAFETY: atomics, in the order of C.
-unsafe impl Words for QueueWords {}
-
-/// The beginning of a slot; the message follows.
-#[repr(C)]
-struct SlotWords {
-    word: AtomicU64,
-    /// The number of the message.
-    number: AtomicU64,
-    length: AtomicU32,
-    deliveries: AtomicU32,
-}
-
-// SAFETY: atomics, in the order of C.
-unsafe impl Words for SlotWords {}
 
 /// A queue of messages that threads and processes send and take.
 ///
@@ -112,38 +62,6 @@ pub(crate) const PLACE_TIME: Duration = Duration::from_secs(5);
 
 /// So long a thread that leaves its place waits at most: it gives no signs of life there.
 const LEAVE_TIME: Duration = Duration::from_millis(500);
-
-/// How long a sender sleeps at first when there is no room; then twice as long each time. It may be
-/// that slots become free, and not as many as it is woken for.
-const FIRST_PAUSE: Duration = Duration::from_millis(1);
-
-const SEATS_AT: usize = HEADER + size_of::<QueueWords>();
-
-impl QueueSize {
-    fn of([capacity, message, users]: Numbers) -> Self {
-        Self { capacity, message, users }
-    }
-
-    fn check(self) -> Result<(), Error> {
-        Error::unless_fit("messages", self.capacity, 1..=CAPACITY_MAX)?;
-        Error::unless_fit("bytes of a message", self.message, 1..=MESSAGE_MAX)?;
-        Error::unless_fit("users", self.users, 1..=USERS_MAX)
-    }
-
-    fn slots_at(self) -> usize {
-        SEATS_AT + (self.users * size_of::<AtomicU64>()).next_multiple_of(LINE)
-    }
-
-    fn stride(self) -> usize {
-        (size_of::<SlotWords>() + self.message).next_multiple_of(LINE)
-    }
-}
-
-pub(super) fn whole_size(numbers: Numbers) -> Option<usize> {
-    let size = QueueSize::of(numbers);
-    size.check().ok()?;
-    Some(size.slots_at() + size.capacity * size.stride())
-}
 
 impl Queue {
     /// Makes a queue.
@@ -246,207 +164,20 @@ impl Queue {
 
     #[inline]
     fn slot_words(&self, index: usize) -> &SlotWords {
-        self.attachment.segment.at(self.slots_at + index * self.stride)
+        self.attachment.segment.at(self.slot_at(index))
+    }
+
+    fn slot_at(&self, index: usize) -> usize {
+        self.slots_at + index * self.stride
     }
 
     fn data_at(&self, index: usize) -> usize {
-        self.slots_at + index * self.stride + size_of::<SlotWords>()
+        self.slot_at(index) + size_of::<SlotWords>()
     }
 
     fn seats(&self) -> Seats<'_> {
         let (attachment, sweeper) = (self.attachment, &self.words().sweeper);
         Seats { attachment, sweeper, seats: attachment.segment.list(SEATS_AT, self.size.users) }
-    }
-
-    /// Puts a message into the queue, as soon as there is room. It is copied.
-    ///
-    /// # Errors
-    /// [`Error::TooLong`]; [`Error::TimedOut`], [`Error::GivenUp`]: the queue is full;
-    /// [`Error::Evicted`].
-    pub fn send(&self, message: &[u8], wait: &Wait<'_>) -> Result<(), Error> {
-        let (length, limit) = (message.len(), self.size.message);
-        if length > limit {
-            return Err(Error::TooLong { length, limit });
-        }
-        if let Some(channel) = &self.channel {
-            let place = self.attachment.place();
-            return channel.send(message, &wait.seen_at(&place));
-        }
-        let claim = self.claim(wait)?;
-        self.fill(claim, message, || {})
-    }
-
-    /// The same, with something between the last byte and the word that it is whole: for a death
-    /// there. What the kernel carries is whole or not there.
-    pub(crate) fn send_but(
-        &self,
-        message: &[u8],
-        wait: &Wait<'_>,
-        before_it_is_whole: impl FnOnce(),
-    ) -> Result<(), Error> {
-        if self.channel.is_some() {
-            before_it_is_whole();
-            return self.send(message, wait);
-        }
-        let claim = self.claim(wait)?;
-        self.fill(claim, message, before_it_is_whole)
-    }
-
-    /// Waits for room.
-    fn claim(&self, wait: &Wait<'_>) -> Result<Claim, Error> {
-        let mut pause = FIRST_PAUSE;
-        let place = self.attachment.place();
-        let wait = &wait.seen_at(&place);
-        loop {
-            if let Some(claim) = self.ring().claim(self.seat) {
-                return Ok(claim);
-            }
-            let time = wait.next()?.min(pause);
-            pause = (pause * 2).min(SLICE);
-            let ticket = self.words().room.0.announce();
-            if let Some(claim) = self.ring().claim(self.seat) {
-                return Ok(claim);
-            }
-            if self.words().room.0.sleep(ticket, time) {
-                self.look_after();
-            }
-        }
-    }
-
-    /// Sends a value as JSON, for [`Message::value`].
-    ///
-    /// # Errors
-    /// [`Error::Value`]; those of [`Self::send`].
-    pub fn send_value<T: Serialize + ?Sized>(
-        &self,
-        value: &T,
-        wait: &Wait<'_>,
-    ) -> Result<(), Error> {
-        self.send(&serde_json::to_vec(value).map_err(Error::Value)?, wait)
-    }
-
-    fn fill(
-        &self,
-        claim: Claim,
-        message: &[u8],
-        before_it_is_whole: impl FnOnce(),
-    ) -> Result<(), Error> {
-        let slot = self.slot_words(claim.index);
-        slot.number.store(claim.number(), Ordering::Relaxed);
-        slot.length.store(message.len() as u32, Ordering::Relaxed);
-        slot.deliveries.store(0, Ordering::Relaxed);
-        self.attachment.segment.copy_into(self.data_at(claim.index), message);
-        before_it_is_whole();
-        if !self.ring().commit(claim, self.seat) {
-            return Err(Error::Evicted);
-        }
-        self.words().ready.0.notify_one();
-        Ok(())
-    }
-
-    /// Takes the next message, as soon as there is one.
-    ///
-    /// # Errors
-    /// [`Error::TimedOut`], [`Error::GivenUp`]: the queue is empty.
-    pub fn take(&self, wait: &Wait<'_>) -> Result<Message<'_>, Error> {
-        let place = self.attachment.place();
-        let wait = &wait.seen_at(&place);
-        if let Some(channel) = &self.channel {
-            let bytes = channel.take(self.size.message, wait)?;
-            let Attachment { segment, holder, .. } = self.attachment;
-            return Ok(Message::carried(self, bytes, segment.note_taken(holder)));
-        }
-        loop {
-            if let Some(index) = self.ring().take(self.seat) {
-                return Ok(Message::new(self, index));
-            }
-            let time = wait.next()?;
-            self.words().room.0.notify_all();
-            let ticket = self.words().ready.0.announce();
-            if let Some(index) = self.ring().take(self.seat) {
-                return Ok(Message::new(self, index));
-            }
-            if self.words().ready.0.sleep(ticket, time) {
-                self.look_after();
-                if let Some(index) = self.ring().take_any(self.seat) {
-                    return Ok(Message::new(self, index));
-                }
-            }
-        }
-    }
-
-    /// After a slot has become free. Who waits for room is not woken for each: then sender and
-    /// taker would change places at each message of a full queue.
-    fn tell_room(&self, index: usize) {
-        let part = (self.size.capacity / 4).max(1);
-        if (index + 1).is_multiple_of(part) {
-            self.words().room.0.notify_all();
-        }
-    }
-
-    /// What one does that has waited in vain: looks for the dead, and for what was written over.
-    fn look_after(&self) {
-        if self.words().swept.is_due() {
-            // If another one does it, or `/proc` cannot be read, the next one that waits tries.
-            let _ = self.release_dead();
-            self.ring().realign();
-        }
-    }
-
-    /// Gives back what a holder had that the caller knows to be dead. None: another one is doing
-    /// that for all dead; try again. Never waits; reads files.
-    ///
-    /// # Errors
-    /// [`Error::System`] where `/proc` is not mounted.
-    pub fn release_of(&self, holder: Holder) -> Result<Option<Recovered>, Error> {
-        let holder = holder.seen_from(self.attachment.segment.namespaces());
-        self.release_if(|other| other == holder)
-    }
-
-    /// Gives back what all dead users had. None: as of [`Self::release_of`]. Never waits; reads a
-    /// file for each user.
-    ///
-    /// # Errors
-    /// As of [`Self::release_of`].
-    pub fn release_dead(&self) -> Result<Option<Recovered>, Error> {
-        let lives = Lives::default();
-        self.release_if(|holder| self.attachment.is_dead_by(&lives, holder))
-    }
-
-    pub(super) fn release_if(
-        &self,
-        is_dead: impl Fn(Holder) -> bool,
-    ) -> Result<Option<Recovered>, Error> {
-        let Some(sweep) = self.seats().try_sweep()? else { return Ok(None) };
-        Ok(Some(sweep.free(is_dead, |is_gone| self.clean_up(is_gone))))
-    }
-
-    fn clean_up(&self, is_gone: &dyn Fn(usize) -> bool) -> Recovered {
-        let recovered = self.ring().recover(is_gone);
-        let words = self.words();
-        words.torn.fetch_add(recovered.torn as u64, Ordering::Relaxed);
-        words.overwritten.fetch_add(recovered.overwritten as u64, Ordering::Relaxed);
-        if recovered.torn + recovered.overwritten > 0 {
-            words.room.0.notify_all();
-            // Takers may wait behind a half message.
-            words.ready.0.notify_all();
-        }
-        if recovered.returned > 0 {
-            words.ready.0.notify_all();
-        }
-        recovered
-    }
-
-    /// Half messages of dead senders, since the queue was made.
-    #[must_use]
-    pub fn torn(&self) -> u64 {
-        self.words().torn.load(Ordering::Relaxed)
-    }
-
-    /// Slots that had been written over, since the queue was made.
-    #[must_use]
-    pub fn overwritten(&self) -> u64 {
-        self.words().overwritten.load(Ordering::Relaxed)
     }
 
     /// How many messages there are: right if no other user is at it now. Never waits; looks at all

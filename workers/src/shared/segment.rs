@@ -296,6 +296,15 @@ impl Segment {
         unsafe { copy::into(from, into) };
     }
 
+    /// Has these bytes fetched, which are about to be written: a hint. None that are not there.
+    #[inline]
+    pub(crate) fn fetch_to_write(&self, offset: usize, length: usize) {
+        copy::fetch_to_write(
+            self.bytes(offset, length.min(self.size.saturating_sub(offset))),
+            length,
+        );
+    }
+
     /// Writes over all behind the header, as a process that has lost its way: a fault.
     pub(crate) fn scribble(&self, byte: u8) {
         let garbage = [byte; HEADER];

@@ -7,7 +7,7 @@
 mod posix;
 
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use posix::Posix;
 
@@ -26,7 +26,11 @@ pub const PERMITS_MAX: usize = 4096;
 struct SemaphoreWords {
     freed: Event,
     swept: Pace,
+    /// Of POSIX: permits of the dead, which are gone.
+    lost: AtomicU64,
 }
+
+const _: () = assert!(size_of::<SemaphoreWords>() == LINE);
 
 // SAFETY: an event is atomics; in the order of C.
 unsafe impl Words for SemaphoreWords {}
@@ -181,6 +185,16 @@ impl Semaphore {
         self.tell(self.places().release_if(is_dead))
     }
 
+    /// Permits of POSIX that are gone with the dead, as far as a supervisor has noted it. Never waits.
+    pub(super) fn lost(&self) -> u64 {
+        self.words().lost.load(Ordering::Relaxed)
+    }
+
+    /// Notes that permits are gone.
+    pub(super) fn note_lost(&self, count: u64) {
+        self.words().lost.fetch_add(count, Ordering::Relaxed);
+    }
+
     fn tell(&self, released: usize) -> usize {
         if released > 0 {
             self.freed().notify_all();
@@ -205,7 +219,7 @@ impl Drop for Permit<'_> {
 #[cfg(test)]
 mod tests {
     use std::os::fd::AsFd;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicUsize;
     use std::time::{Duration, Instant};
 
     use super::*;
@@ -321,6 +335,10 @@ mod tests {
         assert_eq!(gate.holders(), [dead]);
         let last = gate.acquire(&Wait::none()).expect("the other one");
         assert_eq!(gate.release_dead(), 1);
+        let segment = gate.attachment.segment;
+        assert_eq!(segment.look().lost_permits, 0);
+        segment.note_lost_permits(1);
+        assert_eq!(segment.look().lost_permits, 1);
         let answer = gate.acquire(&Wait::at_most(Duration::from_millis(120)));
         assert!(matches!(answer, Err(Error::TimedOut)), "it came back: {answer:?}");
         // One that waits gets what is given back.

@@ -55,6 +55,9 @@ pub struct ResourceStatus {
     /// Of a queue.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub messages: Option<MessagesReport>,
+    /// Permits that are gone with those that held them: of a semaphore of POSIX, since it was made.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub lost_permits: Option<u64>,
     /// Whether a death has left it so that all get an error.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub poisoned: bool,

@@ -84,6 +84,10 @@ impl Shares {
         let Some(made) = made else { return Vec::new() };
         let left = made.segment.release_dead_if(lives, is_theirs);
         let Ok(left) = left else { return Vec::new() };
+        // A reload keeps what is noted there.
+        if resource.named().is_some() && left.permits > 0 {
+            made.segment.note_lost_permits(left.permits as u64);
+        }
         let cut_off = made.cut_off(resource);
         let mut state = self.0.lock();
         let is_current = state.made(&name).is_some_and(|now| Arc::ptr_eq(&now, &made));

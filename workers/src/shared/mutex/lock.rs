@@ -17,6 +17,8 @@
 //! others wait for that one as long as their own limits say, or it names none, and is a lock of a
 //! dead owner.
 
+use std::sync::atomic::Ordering;
+
 use crate::shared::atomics::Word;
 use crate::shared::holder::Holder;
 
@@ -34,10 +36,41 @@ pub(super) fn take_over(word: &impl Word<u64>, seen: u64, own: Holder) -> bool {
     word.replace(seen, own.to_bits()).is_ok()
 }
 
-/// Leaves it. Returns the word, which names the caller. As of [`Word::swap_fenced`].
+/// Leaves it, as of [`Word::replace_fenced`]. Returns false if it is the caller's no more: it was
+/// taken for dead, and what it leaves is the lock of another one.
 #[inline]
-pub(super) fn release(word: &impl Word<u64>) -> u64 {
-    word.swap_fenced(0)
+pub(super) fn release(word: &impl Word<u64>, own: Holder) -> bool {
+    word.replace_fenced(own.to_bits(), 0).is_ok()
+}
+
+/// Where it is held, lets those that sleep elsewhere, and could do nothing without it, sleep on
+/// until it is left: `move_them` says how many those were. Returns false if they have to be woken.
+///
+/// They are counted after they were moved: one that notifies in between and finds none of them asleep
+/// is not to think that there are none. Who leaves the lock after that notifies them; if it
+/// was left before, that is done here.
+pub(super) fn take_sleepers(
+    word: &impl Word<u64>,
+    announced: &impl Word<u32>,
+    move_them: impl FnOnce() -> Option<u32>,
+    notify: impl FnOnce(),
+) -> bool {
+    if word.load(Ordering::Acquire) == 0 {
+        return false;
+    }
+    let Some(count) = move_them() else { return false };
+    if count > 0 {
+        add_fenced(announced, count);
+        if word.load(Ordering::SeqCst) == 0 {
+            notify();
+        }
+    }
+    true
+}
+
+fn add_fenced<W: Word<u32>>(announced: &W, count: u32) {
+    announced.add(count, Ordering::AcqRel);
+    W::fence(Ordering::SeqCst);
 }
 
 /// Marks its owner as dead, for those who cannot tell.

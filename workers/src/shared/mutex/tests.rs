@@ -1,7 +1,9 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::AtomicU32;
 use std::sync::mpsc;
 
 use super::*;
+use crate::shared::futex;
 
 fn mutex() -> Mutex {
     Mutex::create(Holder::this_thread().expect("/proc")).expect("made")
@@ -237,4 +239,42 @@ fn an_owner_that_is_marked_as_dead_is_so_for_those_who_cannot_tell() {
     assert_eq!(mutex.hold().expect("shown as it was").holder, owner);
     waits(&mutex).expect("no panic").expect("given");
     assert_eq!(mutex.recoveries(), 1);
+}
+
+#[test]
+fn an_owner_that_was_taken_for_dead_does_not_free_the_lock_of_the_next_one() {
+    let mutex = mutex();
+    let guard = clean(&mutex);
+    // The name of one that is here, and is not this thread.
+    let next = Holder::this_process().expect("/proc");
+    mutex.words.give_up_if(|_| true);
+    mutex.words.take_for_test(next);
+    drop(guard);
+    assert_eq!(mutex.hold().expect("the next one has it").holder, next);
+}
+
+#[test]
+fn those_that_were_moved_to_a_held_mutex_are_woken_when_it_is_free() {
+    let (mutex, signals) = (mutex(), AtomicU32::new(0));
+    assert!(!mutex.words.take_sleepers(&signals, 0, i32::MAX), "it is free");
+    let guard = clean(&mutex);
+    assert!(!mutex.words.take_sleepers(&signals, 1, i32::MAX), "another one has signalled");
+    std::thread::scope(|scope| {
+        let sleeper = scope.spawn(|| futex::wait(&signals, 0, Duration::from_secs(60)));
+        // Until it sleeps there.
+        while !mutex.words.has_announced() {
+            assert!(mutex.words.take_sleepers(&signals, 0, i32::MAX), "it is held");
+            std::thread::yield_now();
+        }
+        assert_eq!(futex::wake(&signals, i32::MAX), 0, "it was moved");
+        assert!(!sleeper.is_finished());
+        drop(guard);
+        assert!(!sleeper.join().expect("no panic"), "woken in time");
+    });
+}
+
+#[test]
+fn one_looks_for_a_dead_owner_after_an_eighth_of_the_time_that_it_has_waited() {
+    let pauses = [0, 1, 2000, 8000, 80_000, 8_000_000].map(Duration::from_micros).map(pause_after);
+    assert_eq!(pauses, [250, 250, 250, 1000, 10_000, 50_000].map(Duration::from_micros));
 }

@@ -149,10 +149,20 @@ impl MutexWords {
         self.freed.sleep(ticket, time)
     }
 
+    /// Of the one that has it. One that was taken for dead has it no more, and leaves nothing.
     #[inline]
-    pub(super) fn unlock(&self) {
-        lock::release(&self.word);
-        self.freed.notify_one_fenced();
+    pub(super) fn unlock(&self, own: Holder) {
+        if lock::release(&self.word, own) {
+            self.freed.notify_one_fenced();
+        }
+    }
+
+    /// Where it is held, lets at most `count` of those that sleep on another word, which the caller
+    /// has made `expected`, sleep on until it is free. Returns false if they have to be woken.
+    pub(crate) fn take_sleepers(&self, word: &AtomicU32, expected: u32, count: i32) -> bool {
+        let Self { word: lock, freed, .. } = self;
+        let move_them = || freed.take_sleepers(word, expected, count);
+        lock::take_sleepers(lock, freed.announced(), move_them, || freed.notify_one())
     }
 
     /// Where `is_dead` says so of its owner, tells those that wait: some of them cannot know.
@@ -163,6 +173,18 @@ impl MutexWords {
         {
             self.freed.notify_one();
         }
+    }
+
+    /// Takes it from an owner that was marked as dead, whoever that was.
+    #[cfg(test)]
+    pub(super) fn take_for_test(&self, own: Holder) {
+        let seen = self.word.load(Ordering::Acquire);
+        assert!(lock::take_over(&self.word, seen, own));
+    }
+
+    #[cfg(test)]
+    pub(super) fn has_announced(&self) -> bool {
+        self.freed.announced().load(Ordering::Acquire) > 0
     }
 
     /// Whether its owner is known to be dead.

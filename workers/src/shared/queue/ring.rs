@@ -242,14 +242,19 @@ impl<C: Cells> Ring<C> {
     }
 
     fn has_room(&self) -> bool {
-        (0..self.0.count()).any(|index| self.slot(index).state == State::Free)
+        (0..self.0.count()).any(|index| self.is_free(index))
     }
 
-    /// Makes the message in the slot one that can be taken. Returns false if its writer was taken
-    /// for dead.
+    pub(super) fn is_free(&self, index: usize) -> bool {
+        self.slot(index).state == State::Free
+    }
+
+    /// Makes the message in the slot one that can be taken, as of [`Word::replace_fenced`]. Returns
+    /// false if its writer was taken for dead.
     pub(super) fn commit(&self, claim: Claim, seat: usize) -> bool {
         let from = Slot { state: State::Writing(seat), turn: claim.turn };
-        self.change(claim.index, from, Slot { state: State::Ready, turn: claim.turn })
+        let ready = Slot { state: State::Ready, turn: claim.turn };
+        self.0.slot(claim.index).replace_fenced(from.word(), ready.word()).is_ok()
     }
 
     /// Takes the next message: its slot.

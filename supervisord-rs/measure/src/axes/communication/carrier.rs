@@ -47,7 +47,7 @@ impl Carrier {
             Self::Ring => "queue (ring)",
             Self::Pipe => "pipe",
             Self::Socket => "socket",
-            Self::Mqueue => "message queue",
+            Self::Mqueue => "mqueue",
         }
     }
 

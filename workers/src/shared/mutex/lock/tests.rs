@@ -1,29 +1,37 @@
-//! Every interleaving of some owners, of one that dies, and of a supervisor that sees it.
+//! Every interleaving of some owners, of one that dies, of a supervisor that sees it, and of one that
+//! waits for a signal.
 
 use std::sync::atomic::Ordering;
 
+use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU32, AtomicU64};
-use loom::sync::{Arc, Condvar, Mutex};
 
 use super::*;
 use crate::shared::event;
+use crate::shared::futex_model::FutexModel;
 
-/// A lock whose waiters sleep without a time limit: a lost wake-up is a deadlock, which loom
-/// reports.
+/// A lock whose waiters sleep on one word, and those for a signal on another one.
 struct Model {
     word: AtomicU64,
     sequence: AtomicU32,
     announced: AtomicU32,
     found_none: AtomicU32,
-    sleepers: Mutex<u32>,
-    woken: Condvar,
+    futex: FutexModel,
     /// The holder that is known to be dead, or 0.
     dead: AtomicU64,
     /// What the lock guards: two owners at a time lose a count.
     count: AtomicU64,
     /// How often a next owner was told.
     told: AtomicU64,
+    /// Counts the signals.
+    signals: AtomicU32,
+    /// What they are given for.
+    has_come: AtomicU64,
 }
+
+/// The words that they sleep on.
+const LOCK: u32 = 0;
+const SIGNAL: u32 = 1;
 
 fn holder(number: u64) -> Holder {
     Holder::from_bits(number << 42 | 7).expect("not 0")
@@ -36,8 +44,9 @@ impl Model {
             sequence: AtomicU32::new(0),
             announced: AtomicU32::new(0),
             found_none: AtomicU32::new(0),
-            sleepers: Mutex::new(0),
-            woken: Condvar::new(),
+            futex: FutexModel::new(),
+            signals: AtomicU32::new(0),
+            has_come: AtomicU64::new(0),
             dead: AtomicU64::new(0),
             count: AtomicU64::new(0),
             told: AtomicU64::new(0),
@@ -62,32 +71,42 @@ impl Model {
             if self.attempt(own) {
                 return;
             }
-            let mut sleepers = self.sleepers.lock().expect("no panics");
-            if self.sequence.load(Ordering::SeqCst) == ticket {
-                *sleepers += 1;
-                drop(self.woken.wait(sleepers).expect("no panics"));
-            }
+            self.futex.sleep(LOCK, || self.sequence.load(Ordering::SeqCst) == ticket);
         }
-    }
-
-    fn wake(&self) -> u32 {
-        let mut sleepers = self.sleepers.lock().expect("no panics");
-        if *sleepers == 0 {
-            return 0;
-        }
-        *sleepers -= 1;
-        self.woken.notify_one();
-        1
     }
 
     fn notify(&self) {
         let Self { sequence, announced, found_none, .. } = self;
-        event::notify_fenced(sequence, announced, found_none, || self.wake());
+        event::notify_fenced(sequence, announced, found_none, || self.futex.wake(LOCK));
     }
 
     fn unlock(&self, own: Holder) {
-        assert_eq!(release(&self.word), own.to_bits(), "it was the owner");
+        assert!(release(&self.word, own), "it was the owner");
         self.notify();
+    }
+
+    /// With the lock.
+    fn wait_for_what_comes(&self, own: Holder) {
+        while self.has_come.load(Ordering::Relaxed) == 0 {
+            let seen = self.signals.load(Ordering::Acquire);
+            self.unlock(own);
+            self.futex.sleep(SIGNAL, || self.signals.load(Ordering::SeqCst) == seen);
+            self.lock(own);
+        }
+    }
+
+    /// To all.
+    fn signal(&self) {
+        let number = self.signals.fetch_add(1, Ordering::AcqRel) + 1;
+        let is_last = || self.signals.load(Ordering::SeqCst) == number;
+        let move_them = || self.futex.requeue(SIGNAL, is_last, LOCK);
+        let notify = || {
+            loom::sync::atomic::fence(Ordering::SeqCst);
+            self.notify();
+        };
+        if !take_sleepers(&self.word, &self.announced, move_them, notify) {
+            while self.futex.wake(SIGNAL) > 0 {}
+        }
     }
 
     fn add(&self) {
@@ -163,4 +182,76 @@ fn one_that_sleeps_when_the_owner_dies_is_woken_by_the_one_that_sees_the_death()
     };
     model(1, |model| model.lock(holder(9)), beside, 1, 2);
     model(2, |model| model.lock(holder(9)), beside, 1, 3);
+}
+
+/// One that waits for a signal and then uses the lock, beside one that signals, as it does.
+fn signalled(others: u64, signal: fn(&Model)) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(if others > 0 { 2 } else { 4 });
+    builder.check(move || {
+        let model = Model::new();
+        let waiter = {
+            let model = Arc::clone(&model);
+            loom::thread::spawn(move || {
+                model.lock(holder(1));
+                model.wait_for_what_comes(holder(1));
+                model.add();
+                model.unlock(holder(1));
+            })
+        };
+        let others: Vec<_> = (0..others)
+            .map(|number| {
+                let model = Arc::clone(&model);
+                loom::thread::spawn(move || model.use_once(holder(number + 2)))
+            })
+            .collect();
+        let count = others.len() as u64 + 1;
+        signal(&model);
+        waiter.join().expect("no panics");
+        others.into_iter().for_each(|thread| thread.join().expect("no panics"));
+        assert_eq!(model.count.load(Ordering::Relaxed), count);
+    });
+}
+
+#[test]
+fn one_that_waits_for_a_signal_gets_it_and_the_lock_wherever_it_sleeps_meanwhile() {
+    let with_the_lock = |model: &Model| {
+        model.lock(holder(9));
+        model.has_come.store(1, Ordering::Relaxed);
+        model.signal();
+        model.unlock(holder(9));
+    };
+    let after_it = |model: &Model| {
+        model.lock(holder(9));
+        model.has_come.store(1, Ordering::Relaxed);
+        model.unlock(holder(9));
+        model.signal();
+    };
+    for signal in [with_the_lock, after_it] {
+        signalled(0, signal);
+        signalled(1, signal);
+    }
+}
+
+#[test]
+fn one_that_was_taken_for_dead_leaves_the_lock_to_the_one_that_has_it_now() {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(4);
+    builder.check(|| {
+        let model = Model::new();
+        model.lock(holder(9));
+        model.add();
+        model.die(holder(9));
+        let next = {
+            let model = Arc::clone(&model);
+            loom::thread::spawn(move || model.use_once(holder(1)))
+        };
+        // It lives, and comes to leave it before, while or after the next one has it.
+        if release(&model.word, holder(9)) {
+            model.notify();
+        }
+        next.join().expect("no panics");
+        assert_eq!(model.word.load(Ordering::Relaxed), 0, "free at the end");
+        assert_eq!(model.count.load(Ordering::Relaxed), 2);
+    });
 }

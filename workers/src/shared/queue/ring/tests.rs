@@ -45,8 +45,8 @@ impl Word<u64> for Mortal {
     fn replace(&self, from: u64, to: u64) -> Result<u64, u64> {
         Word::replace(self.step(), from, to)
     }
-    fn swap_fenced(&self, value: u64) -> u64 {
-        Word::swap_fenced(self.step(), value)
+    fn replace_fenced(&self, from: u64, to: u64) -> Result<u64, u64> {
+        Word::replace_fenced(self.step(), from, to)
     }
     fn fence(order: Ordering) {
         loom::sync::atomic::fence(order);
