@@ -9,7 +9,7 @@ use std::cell::Cell;
 /// How often a thread looks at most, and at first.
 const MOST: u32 = 100;
 /// How often at least: else it would never see that it is of use again.
-const LEAST: u32 = 4;
+const LEAST: u32 = 1;
 
 /// How often a thread looks at one place.
 pub(super) struct Tries(Cell<u32>);
