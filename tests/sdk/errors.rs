@@ -150,8 +150,8 @@ fn a_thread_that_ends_without_a_word_is_told_so_in_every_isolation() {
             &bed,
             &format!(
                 "version: 1\nsupervisor: {{ fault_injection: allow }}\nworkers:\n  v: {{ worker: \
-                 sleeper, {place}, heartbeat: 1s }}\n  other: {{ worker: sleeper, {place}, heartbeat: \
-                 1s }}\n"
+                 sleeper, {place}, heartbeat: 3s }}\n  other: {{ worker: sleeper, {place}, heartbeat: \
+                 3s }}\n"
             ),
         );
         supervisor.wait_running();
