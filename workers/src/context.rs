@@ -18,6 +18,8 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 pub use in_flight::InFlight;
+#[cfg(feature = "tokio")]
+pub(crate) use in_flight::go_on_after_tasks;
 pub(crate) use in_flight::lose_dropped_units;
 pub use own_threads::{Entered, OwnThread};
 pub use resources::Attached;
@@ -154,12 +156,17 @@ impl Context {
     /// ```
     pub fn tick(&self) {
         self.note_thread();
-        // One that goes on although a thread of it has failed is no longer alive.
-        if self.shared.is_current() && !self.shared.has_failed() {
+        if self.is_alive() {
             self.board().beat();
             self.seat.sign(self.board(), self.shared.generation);
         }
         self.ready();
+    }
+
+    /// Whether it gives signs of life. One that goes on although a thread of it has failed is no
+    /// longer alive.
+    fn is_alive(&self) -> bool {
+        self.shared.is_current() && !self.shared.has_failed()
     }
 
     /// A sign of life of one that goes on with its work: the units that it has dropped before have

@@ -187,3 +187,41 @@ fn what_the_runtime_started_ends_with_the_worker_or_is_named() {
     assert_eq!(end(0.05), "");
     assert_eq!(end(8.0), "pool: 1 of its threads still do blocking work, and are left behind\n");
 }
+
+#[test]
+fn what_a_task_drops_is_lost_with_the_worker_that_ends_by_it_whatever_other_tasks_do() {
+    let registry = Registry::default().async_function(
+        "joins",
+        "",
+        async |context: &AsyncContext, how: String| {
+            let mut tasks = tokio::task::JoinSet::new();
+            for number in 0..2 {
+                let (context, panics) = (context.clone(), how == "panic");
+                tasks.spawn_local(async move {
+                    let _unit = context.begin(3);
+                    tokio::task::yield_now().await;
+                    assert!(number > 0 || !panics, "of a task");
+                    if number == 0 {
+                        return Err(WorkerError::from("of a task"));
+                    }
+                    // In the same turn of the runtime as the end of the other one.
+                    context.progress(1);
+                    context.stopped().await;
+                    Ok(())
+                });
+            }
+            while let Some(ended) = tasks.join_next().await {
+                match ended {
+                    Ok(result) => result?,
+                    Err(error) => std::panic::resume_unwind(error.into_panic()),
+                }
+            }
+            Ok(())
+        },
+    );
+    for how in ["error", "panic"] {
+        let worker = Harness::new(&registry, "joins", how.into()).start();
+        let state = worker.wait_for("end", |state| state.ending.is_some());
+        assert_eq!((state.progress, state.failed, state.in_flight), (1, 0, 6), "{how}: {state:?}");
+    }
+}

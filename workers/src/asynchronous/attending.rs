@@ -2,7 +2,7 @@
 //! polled beside the worker's own future and by the same thread: a worker that blocks its runtime
 //! blocks this.
 
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 use std::pin::pin;
 use std::task::Poll;
 
@@ -10,14 +10,14 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 
-use crate::context::Context;
+use crate::context::{Context, go_on_after_tasks};
 
 /// The descriptor, for one registration.
 struct Wake<'a>(&'a Context);
 
 impl AsRawFd for Wake<'_> {
     fn as_raw_fd(&self) -> RawFd {
-        self.0.as_fd().as_raw_fd()
+        self.0.shared().wake.as_raw_fd()
     }
 }
 
@@ -43,7 +43,9 @@ pub(super) async fn attend<T>(
     let wake = wake.map_err(|error| error.into_parts().1)?;
     let hear = async {
         loop {
-            context.go_on();
+            // An answer to the supervisor: it does not tell what the worker makes of what it has
+            // heard from its tasks.
+            context.tick();
             let now = Heard { stop: context.stop_requested(), reloads: context.reloads_ordered() };
             heard.send_if_modified(|before| {
                 let is_new = (now.stop, now.reloads) != (before.stop, before.reloads);
@@ -62,6 +64,20 @@ pub(super) async fn attend<T>(
     std::future::poll_fn(|task| {
         let Poll::Pending = hear.as_mut().poll(task);
         work.as_mut().poll(task).map(Ok)
+    })
+    .await
+}
+
+/// Polls the worker's own future: it is polled when a task of it has ended, and what that has
+/// dropped is not the worker's end where it still waits.
+pub(super) async fn hearing_tasks<T>(work: impl Future<Output = T>) -> T {
+    let mut work = pin!(work);
+    std::future::poll_fn(|task| {
+        let polled = work.as_mut().poll(task);
+        if polled.is_pending() {
+            go_on_after_tasks();
+        }
+        polled
     })
     .await
 }

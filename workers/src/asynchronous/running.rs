@@ -8,7 +8,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::LocalSet;
 
-use super::attending::{Heard, attend};
+use super::attending::{Heard, attend, hearing_tasks};
 use super::{AsyncContext, AsyncWorker};
 use crate::context::Context;
 use crate::error::WorkerError;
@@ -36,7 +36,7 @@ impl<W: AsyncWorker> Worker for IntoWorker<W> {
         let asynchronous = AsyncContext::new(context, hears);
         let tasks = LocalSet::new();
         let work = async {
-            let run = self.0.run(&asynchronous).await;
+            let run = hearing_tasks(self.0.run(&asynchronous)).await;
             // Here and not in `Worker::terminate`: the runtime is still there.
             let terminated = self.0.terminate(&asynchronous, outcome_of(context, &run)).await;
             ending_of(context, run, terminated)

@@ -1,15 +1,9 @@
 //! Work begun and not done: what a death destroys, and what fails while the worker goes on.
 
-use std::cell::Cell;
+mod dropped;
 
 use super::{Context, Shared};
 use crate::runtime::board::add;
-
-thread_local! {
-    /// Units that were dropped on this thread since its last sign of life: what `?` or a panic
-    /// unwinds. If the worker ends with that, its death has destroyed them.
-    static DROPPED: Cell<u64> = const { Cell::new(0) };
-}
 
 impl Context {
     /// Counts units of work begun, in whatever unit the worker works. They are *in flight* until
@@ -123,8 +117,7 @@ impl Drop for InFlight {
         let units = self.end();
         if units > 0 {
             self.context.shared.count_failed(units);
-            // A destructor of another thread local may drop units too.
-            let _ = DROPPED.try_with(|dropped| dropped.set(dropped.get().saturating_add(units)));
+            dropped::add(units);
         }
     }
 }
@@ -143,24 +136,30 @@ pub(super) fn go_on() {
     if std::thread::panicking() {
         return;
     }
-    let _ = DROPPED.try_with(|dropped| dropped.set(0));
+    dropped::forget_own();
+}
+
+/// The worker has heard of all that its tasks have come to, and goes on.
+#[cfg(feature = "tokio")]
+pub(crate) fn go_on_after_tasks() {
+    dropped::forget_tasks();
 }
 
 /// What was dropped on this thread, which has come to its end; another one that waits for its
 /// result [takes it over](take_over_dropped).
 pub(super) fn give_away_dropped() -> u64 {
-    DROPPED.try_with(|dropped| dropped.replace(0)).unwrap_or(0)
+    dropped::take()
 }
 
 /// What another thread has dropped counts as dropped here: its error may become that of the worker.
 pub(super) fn take_over_dropped(units: u64) {
-    let _ = DROPPED.try_with(|dropped| dropped.set(dropped.get().saturating_add(units)));
+    dropped::add(units);
 }
 
 /// The worker ends by an error or a panic that has unwound this thread: what that dropped is in
 /// flight at the end.
 pub(crate) fn lose_dropped_units(shared: &Shared) {
-    let units = DROPPED.replace(0);
+    let units = dropped::take();
     if units > 0 && shared.is_current() {
         shared.board().lose_units(units);
     }
