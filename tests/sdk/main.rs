@@ -12,6 +12,7 @@ mod harness;
 mod identity;
 mod left_behind;
 mod makers;
+mod own_loop;
 mod own_threads;
 mod posix;
 mod process_wide;
@@ -52,6 +53,7 @@ const SUBJECTS: &[Subject] = &[
     (identity::register, identity::TESTS),
     (left_behind::register, left_behind::TESTS),
     (makers::register, makers::TESTS),
+    (own_loop::register, own_loop::TESTS),
     (own_threads::register, own_threads::TESTS),
     (posix::register, posix::TESTS),
     (process_wide::register, process_wide::TESTS),

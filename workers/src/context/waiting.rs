@@ -25,10 +25,17 @@ pub enum Readiness {
 
 /// The descriptor that is readable when there is an order, for a loop of another kind: an event
 /// library, an own epoll set. Watch it for edges (`EPOLLET`), never read it: other threads wait for
-/// the same edges. After each, call [`Context::tick`], which answers the supervisor, and look at
-/// [`Context::stop_requested`].
+/// the same edges. After each, call [`Context::tick`] of the same context, which answers the
+/// supervisor, and look at [`Context::stop_requested`].
+///
+/// From the first call on, a sign of life is due only when the supervisor asks for one, once in
+/// each `heartbeat:`: such a loop may wait without end. One that hangs is found when it has not
+/// answered for a `heartbeat:`.
 impl AsFd for Context {
     fn as_fd(&self) -> BorrowedFd<'_> {
+        if self.is_alive() {
+            self.seat.has_loop(self.board(), self.shared.generation);
+        }
         self.shared.wake.as_fd()
     }
 }

@@ -118,7 +118,8 @@ pub struct Board {
 pub struct Sign {
     /// When.
     pub at: u64,
-    /// Whether it has waited inside the SDK since then, where it answers the supervisor.
+    /// Whether it answers the supervisor when it is asked: it waits inside the SDK since then, or a
+    /// loop of its own watches the descriptor.
     pub is_waiting: bool,
 }
 

@@ -25,6 +25,8 @@ struct State {
     word: u64,
     /// Threads that share this context and wait inside the SDK.
     waiters: u32,
+    /// Whether a loop of the worker's own watches the descriptor, and answers by a sign.
+    has_loop: bool,
     /// Whether its context is gone: then it gives no more signs.
     has_left: bool,
 }
@@ -38,6 +40,14 @@ impl Seat {
     /// A sign of life.
     pub(crate) fn sign(&self, board: &Board, generation: u64) {
         self.state().sign(board, generation, self.places());
+    }
+
+    /// From now on a loop of another kind waits: it is asked by the descriptor, as one is that waits
+    /// inside the SDK. A sign of life, since the next one may be the answer.
+    pub(crate) fn has_loop(&self, board: &Board, generation: u64) {
+        let mut state = self.state();
+        state.has_loop = true;
+        state.sign(board, generation, self.places());
     }
 
     pub(crate) fn begin_to_wait(&self, board: &Board, generation: u64) {
@@ -86,11 +96,16 @@ impl Seat {
 }
 
 impl State {
+    /// Whether it answers the supervisor.
+    const fn is_asked(&self) -> bool {
+        self.waiters > 0 || self.has_loop
+    }
+
     fn sign(&mut self, board: &Board, generation: u64, mut places: Range<usize>) {
         if self.has_left {
             return;
         }
-        let word = Sign { at: monotonic_ns(), is_waiting: self.waiters > 0 }.encode();
+        let word = Sign { at: monotonic_ns(), is_waiting: self.is_asked() }.encode();
         match self.index {
             // Fails when the board belongs to a successor, and then writes nothing.
             Some(index) if board.replace_sign(index, self.word, word) => self.word = word,

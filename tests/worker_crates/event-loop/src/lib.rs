@@ -34,7 +34,7 @@ pub fn run(context: &Context, args: Args) -> Result<(), WorkerError> {
     let mut units = 0;
     more.write_all(b"x")?;
     while !context.stop_requested() && args.units.is_none_or(|limit| units < limit) {
-        poll.poll(&mut events, Some(Duration::from_secs(1)))?;
+        poll.poll(&mut events, None)?;
         for event in &events {
             if event.token() == WORK {
                 let mut byte = [0];

@@ -116,7 +116,7 @@ pub struct Reading {
     pub failed: u64,
     /// The oldest last sign of life among its threads that work; `None`: there is none.
     pub working: Option<u64>,
-    /// The same among those that wait inside the SDK.
+    /// The same among those that answer when they are asked.
     pub waiting: Option<u64>,
     /// Where several contexts are watched: which of them gave its last sign of life first.
     pub silent: Option<Silent>,
