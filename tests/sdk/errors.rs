@@ -36,7 +36,8 @@ struct Failing {
 impl Worker for Failing {
     fn run(&mut self, _context: &Context) -> Result<(), WorkerError> {
         let cause = std::io::Error::other(Layer(std::fs::read("/nowhere/at-all").err()));
-        if self.is_permanent { Err(WorkerError::permanent(cause)) } else { Err(cause)? }
+        let error = WorkerError::from(cause);
+        Err(if self.is_permanent { error.into_permanent() } else { error })
     }
 }
 

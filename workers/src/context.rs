@@ -21,7 +21,7 @@ pub use in_flight::InFlight;
 #[cfg(feature = "tokio")]
 pub(crate) use in_flight::go_on_after_tasks;
 pub(crate) use in_flight::lose_dropped_units;
-pub use own_threads::{Entered, OwnThread};
+pub use own_threads::{Entered, JoinError, OwnThread};
 pub use resources::Attached;
 pub(crate) use shared::{Parts, Shared, ring};
 pub use waiting::Readiness;

@@ -54,6 +54,23 @@ impl WorkerError {
         Self { error: error.into(), is_permanent: true }
     }
 
+    /// The same error, as one that no restart mends.
+    ///
+    /// ```
+    /// use workers::WorkerError;
+    ///
+    /// fn rules() -> Result<Vec<u8>, WorkerError> {
+    ///     Ok(std::fs::read("/nowhere/at-all")?)
+    /// }
+    ///
+    /// let error = rules().map_err(WorkerError::into_permanent).expect_err("there are none");
+    /// assert!(error.is_permanent());
+    /// ```
+    #[must_use]
+    pub fn into_permanent(self) -> Self {
+        Self { is_permanent: true, ..self }
+    }
+
     /// Whether no restart mends it.
     #[must_use]
     pub const fn is_permanent(&self) -> bool {

@@ -38,7 +38,7 @@ mod worker;
 
 #[cfg(feature = "tokio")]
 pub use asynchronous::{AsyncContext, AsyncWorker, IntoWorker};
-pub use context::{Attached, Context, Entered, InFlight, OwnThread, Readiness};
+pub use context::{Attached, Context, Entered, InFlight, JoinError, OwnThread, Readiness};
 pub use error::WorkerError;
 pub use registry::Registry;
 pub use runtime::briefing::PreviousEnding;

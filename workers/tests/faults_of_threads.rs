@@ -58,7 +58,7 @@ fn at_end(doing: fn()) -> Result<(), WorkerError> {
 fn in_thread(context: &Context, body: fn()) -> Result<(), WorkerError> {
     let helper = context.spawn("helper", move |_| body())?;
     context.wait_for_stop();
-    helper.join()
+    Ok(helper.join()?)
 }
 
 fn caught() {

@@ -109,7 +109,11 @@ fn a_worker_that_goes_on_after_a_thread_of_it_has_failed_gives_no_signs_of_life(
 fn an_own_thread_returns_a_value_and_is_counted_until_it_ends() {
     static MAY_END: AtomicBool = AtomicBool::new(false);
     let live = Live::start(OnPanic::Contain, |context| {
-        assert_eq!(context.spawn("adds", |_| 2 + 2)?.join()?, 4);
+        // Its error is one for every `?`.
+        let adds = || -> Result<i32, Box<dyn std::error::Error + Send + Sync>> {
+            Ok(context.spawn("adds", |_| 2 + 2)?.join()?)
+        };
+        assert_eq!(adds()?, 4);
         let name = context.spawn("named", |_| std::thread::current().name().map(str::to_owned));
         assert_eq!(name?.join()?.as_deref(), Some("named"));
         // It outlives its worker.

@@ -82,8 +82,10 @@ impl Drop for OwnRuntime<'_> {
         runtime.shutdown_timeout(LAST_WORK);
         let left = self.threads.load(Ordering::Acquire);
         if left > 0 {
-            self.context.shared().write_line(&format!(
-                "{}: {left} of its threads still do blocking work, and are left behind",
+            let shared = self.context.shared();
+            let fate = if shared.has_own_process() { "end with it" } else { "are left behind" };
+            shared.write_line(&format!(
+                "{}: {left} of its threads still do blocking work, and {fate}",
                 self.context.name()
             ));
         }

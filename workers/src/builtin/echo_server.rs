@@ -71,7 +71,7 @@ impl Worker for EchoServer {
                 Err(error) => context.log_line(format!("cannot accept: {error}")),
             }
         }
-        clients.into_iter().try_for_each(OwnThread::join)
+        Ok(clients.into_iter().try_for_each(OwnThread::join)?)
     }
 }
 

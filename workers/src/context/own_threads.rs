@@ -1,6 +1,8 @@
 //! Threads of a worker beside the one that runs it.
 
 use std::any::Any;
+use std::error::Error;
+use std::fmt;
 use std::io;
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -8,7 +10,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Builder;
 
 use super::{Context, in_flight, lose_dropped_units};
-use crate::error::WorkerError;
 use crate::runtime::threads::{Started, start};
 use crate::runtime::{member, panics};
 
@@ -156,15 +157,28 @@ impl<T> OwnThread<T> {
     ///
     /// # Errors
     /// It panicked, or ended without returning.
-    pub fn join(self) -> Result<T, WorkerError> {
+    pub fn join(self) -> Result<T, JoinError> {
         self.started.join();
         let result = self.result.lock().unwrap_or_else(PoisonError::into_inner).take();
         let vanished = || Err(format!("its thread `{}` ended without returning", self.name));
-        let (value, dropped) = result.unwrap_or_else(vanished)?;
+        let (value, dropped) = result.unwrap_or_else(vanished).map_err(JoinError)?;
         in_flight::take_over_dropped(dropped);
         Ok(value)
     }
 }
+
+/// Why a thread of a worker has returned nothing: it panicked, or ended by itself. It becomes a
+/// [`WorkerError`](crate::WorkerError) by `?`.
+#[derive(Debug)]
+pub struct JoinError(String);
+
+impl fmt::Display for JoinError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl Error for JoinError {}
 
 /// A thread that is a worker's, see [`Context::enter`]. Guards of one thread are dropped in reverse
 /// order.

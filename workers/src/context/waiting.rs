@@ -71,7 +71,7 @@ impl Context {
     /// fn run(context: &Context) -> Result<(), WorkerError> {
     ///     let watcher = context.spawn("watcher", |context| context.wait_for_stop())?;
     ///     context.wait_for_stop();
-    ///     watcher.join()
+    ///     Ok(watcher.join()?)
     /// }
     /// ```
     pub fn wait_for_stop(&self) {

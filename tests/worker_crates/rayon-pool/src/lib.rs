@@ -40,5 +40,5 @@ pub fn run(context: &Context, args: Args) -> Result<(), WorkerError> {
         }
     }
     drop(pool);
-    threads.into_iter().try_for_each(|thread| thread.join())
+    Ok(threads.into_iter().try_for_each(|thread| thread.join())?)
 }

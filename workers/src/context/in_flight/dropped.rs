@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 #[cfg(feature = "tokio")]
 type Who = Option<tokio::task::Id>;
 #[cfg(not(feature = "tokio"))]
-type Who = ();
+type Who = Option<std::convert::Infallible>;
 
 /// Tasks that are remembered; the units of older ones have failed.
 const TASKS_MAX: usize = 64;
@@ -26,7 +26,9 @@ fn who() -> Who {
 }
 
 #[cfg(not(feature = "tokio"))]
-const fn who() -> Who {}
+const fn who() -> Who {
+    None
+}
 
 /// A destructor of another thread local may come after this one, and finds nothing.
 fn with<T: Default>(what: impl FnOnce(&mut VecDeque<(Who, u64)>) -> T) -> T {
