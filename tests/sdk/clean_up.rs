@@ -4,7 +4,7 @@ use serde::Deserialize;
 use workers::{Context, Outcome, Registry, Worker, WorkerError};
 
 use crate::harness::Bed;
-use crate::{PLACES, Test, start};
+use crate::{PLACES, Test, command, start};
 
 /// For `main`.
 pub(super) const TESTS: &[Test] = &[
@@ -17,15 +17,18 @@ pub(super) const TESTS: &[Test] = &[
         "a_handler_of_exit_that_blocks_keeps_no_worker_from_its_end",
         a_handler_of_exit_that_blocks_keeps_no_worker_from_its_end,
     ),
+    (
+        "an_order_over_which_the_supervisor_dies_has_its_outcome_from_the_successor",
+        an_order_over_which_the_supervisor_dies_has_its_outcome_from_the_successor,
+    ),
 ];
 
 /// Adds the workers of these tests.
 pub(super) fn register(registry: Registry) -> Registry {
-    registry.with("tidy", "cleans up; args: run, terminate", Ok::<Tidy, WorkerError>).function(
-        "lingerer",
-        "fails, and its process does not end; no args",
-        lingerer,
-    )
+    registry
+        .with("tidy", "cleans up; args: run, terminate", Ok::<Tidy, WorkerError>)
+        .function("lingerer", "fails, and its process does not end; no args", lingerer)
+        .function("mortal", "ends its process when it first stops; no args", mortal)
 }
 
 extern "C" fn block() {
@@ -143,5 +146,45 @@ fn what_cleaning_up_comes_to_is_the_ending_unless_there_was_an_error_before() {
             assert_eq!(incident.work.in_flight_lost, Some(lost), "{case}");
             supervisor.stop();
         }
+    }
+}
+
+thread_local! {
+    static AT_END: AtEnd = const { AtEnd };
+}
+
+/// Ends the process of its thread.
+struct AtEnd;
+
+impl Drop for AtEnd {
+    fn drop(&mut self) {
+        std::process::abort();
+    }
+}
+
+fn mortal(context: &Context, (): ()) -> Result<(), WorkerError> {
+    if context.generation() == 1 {
+        AT_END.with(|_| ());
+    }
+    context.wait_for_stop();
+    Ok(())
+}
+
+fn an_order_over_which_the_supervisor_dies_has_its_outcome_from_the_successor() {
+    for (verb, phase, answer) in
+        [("stop", "idle", "stop a: "), ("restart", "running", "restart a: ")]
+    {
+        let bed = Bed::new();
+        let supervisor =
+            start(&bed, "version: 1\nworkers:\n  a: { worker: mortal, isolation: thread }\n");
+        supervisor.wait_phase("a", "running");
+        let before = supervisor.status().supervisor.pid;
+        let output = command(&bed, &[verb, "a"]).output().expect("it runs");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && said.starts_with(answer), "{verb}: {output:?}");
+        let worker = supervisor.worker("a");
+        assert_eq!(worker.phase, phase, "{verb}: {worker:?}");
+        assert_ne!(supervisor.status().supervisor.pid, before, "{verb}: it is another one");
+        supervisor.stop();
     }
 }

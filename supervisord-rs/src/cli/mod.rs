@@ -31,6 +31,7 @@ mod sharing;
 mod status;
 mod stop_main;
 mod stopped;
+mod successor;
 mod table;
 mod time;
 mod top;

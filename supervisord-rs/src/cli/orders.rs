@@ -10,6 +10,7 @@ use super::outcomes::answer;
 use super::output::line;
 use super::phase::STOPPING;
 use super::progress::{Until, shown};
+use super::successor;
 use super::waits::{GIVING_WAY, PAUSE, REEXEC_TIMEOUT};
 use crate::config::instances::INSTANCES_MAX;
 use crate::control::client::{Client, ClientError};
@@ -112,24 +113,34 @@ fn carry_out(
     until: Until,
     client: &Client,
     order: impl Fn(&Client) -> Result<Done, ClientError>,
+    again: impl Fn(&Client) -> Result<Done, ClientError>,
 ) -> Exit {
     let client = client.clone_with(options.waiting.timeout);
-    answer(shown(&client, &options.workers, until, || order(&client)), options.json)
+    let outcome = || successor::outcome(&client, || order(&client), || again(&client));
+    answer(shown(&client, &options.workers, until, outcome), options.json)
 }
 
 pub(super) fn start(options: &Options, client: &Client) -> Exit {
     let order = |client: &Client| client.start(&options.workers, !options.waiting.no_wait);
-    carry_out(options, Until::Up, client, order)
+    carry_out(options, Until::Up, client, order, order)
 }
 
 pub(super) fn stop(options: &Options, client: &Client) -> Exit {
     let order = |client: &Client| client.stop(&options.workers, !options.waiting.no_wait);
-    carry_out(options, Until::Down, client, order)
+    carry_out(options, Until::Down, client, order, order)
 }
 
 pub(super) fn restart(options: &Options, client: &Client) -> Exit {
     let order = |client: &Client| client.restart(&options.workers, !options.waiting.no_wait);
-    carry_out(options, Until::Up, client, order)
+    // All that was up starts again with the successor; another restart would be one too many.
+    let again = |client: &Client| {
+        let mut done = client.start(&options.workers, !options.waiting.no_wait)?;
+        if let Some(rest) = done.message.strip_prefix("start ") {
+            done.message = format!("restart {rest}");
+        }
+        Ok(done)
+    };
+    carry_out(options, Until::Up, client, order, again)
 }
 
 pub(super) fn pause(options: &PauseOptions, client: &Client) -> Exit {
@@ -171,12 +182,12 @@ pub(super) fn shutdown(options: &ShutdownOptions, client: &Client) -> Exit {
     let pid = client.status().map(|status| status.supervisor.pid);
     // The end can be over before the answer to the order is.
     let begun = Instant::now();
-    let done = match client.shutdown(options.now) {
-        Ok(done) => done,
+    match client.shutdown(options.now) {
+        // It died over its end.
+        Err(ClientError::BrokenOff(_)) if !options.no_wait => {}
         Err(error) => return report(&error),
-    };
-    if options.no_wait {
-        return answer(Ok(done), false);
+        Ok(done) if options.no_wait => return answer(Ok(done), false),
+        Ok(_) => {}
     }
     // As long as it takes: the supervisor has its own timeout. One that dies meanwhile may have a
     // successor, which under a guardian goes on with the end.
