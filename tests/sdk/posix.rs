@@ -66,7 +66,7 @@ const GATE: &str = "kind: semaphore, by: posix, on_owner_death: lose";
 const MEMORY: &str = "kind: region, by: posix, sealed: false";
 
 /// The name of POSIX of a resource that is made.
-fn name_of(supervisor: &Supervisor<'_>, resource: &str) -> String {
+pub(super) fn name_of(supervisor: &Supervisor<'_>, resource: &str) -> String {
     supervisor.wait("its name", |supervisor| {
         let all = supervisor.status().resources;
         all.into_iter().find(|one| one.name == resource)?.posix_name

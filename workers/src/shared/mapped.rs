@@ -24,7 +24,7 @@ pub(super) struct Mapped {
 }
 
 // SAFETY: plain shared memory, which is never unmapped; it is only accessed by copies that may be
-// raced, and by functions of the C library that are made for that.
+// raced, and by atomic operations.
 unsafe impl Send for Mapped {}
 // SAFETY: as above.
 unsafe impl Sync for Mapped {}
@@ -68,12 +68,7 @@ impl Mapped {
         Ok(Self { base: base.map_err(Error::of("mmap"))?.cast(), size, _fd: fd })
     }
 
-    /// Its first byte, aligned to a page.
-    pub(super) fn base(&self) -> NonNull<u8> {
-        self.base
-    }
-
-    /// The address of these bytes.
+    /// The address of these bytes; that of the first one is aligned to a page.
     pub(super) fn bytes(&self, offset: usize, length: usize) -> *mut u8 {
         let end = offset.checked_add(length);
         assert!(end.is_some_and(|end| end <= self.size), "{length} bytes at {offset}");

@@ -156,7 +156,7 @@ impl Semaphore {
     /// The permit is taken before it is noted: a death between the two is a permit that is missing,
     /// and in no incident.
     fn acquire_posix(&self, posix: Posix, wait: &Wait<'_>) -> Result<Permit<'_>, Error> {
-        while !posix.try_take()? && !posix.take_within(wait.next()?)? {}
+        while !posix.try_take() && !posix.take_within(wait.next()?) {}
         Ok(Permit { semaphore: self, index: self.places().claim(self.attachment.holder) })
     }
 
