@@ -4,6 +4,9 @@
 //! Everything there is bytes: a process may call itself anything, and a name is cut after 15 bytes,
 //! in the middle of a letter too. Numbers come and go: a number with its time of birth means one
 //! process for ever.
+//!
+//! Where `/proc` is of another PID namespace ([`is_own`]), the numbers there are those of strangers
+//! here: this tells then of this process alone, so that no number from there reaches kill(2).
 
 use crate::kernel_file;
 use std::fs;
@@ -84,7 +87,24 @@ const EXITING: u64 = 0x4;
 /// SIGKILL.
 const ENDED_BY_SIGNAL: u64 = 0x8 | 0x200 | 0x400;
 
-/// Of this process; `None`: there is none.
+/// Whether `/proc` is that of the PID namespace of this process. Not so after `unshare --pid --fork`
+/// without `--mount-proc`.
+#[must_use]
+pub fn is_own() -> bool {
+    workers::shared::lives::are_known()
+}
+
+/// Why what has to find all processes of a run, to end them, cannot work here, and what to do.
+///
+/// # Errors
+/// `/proc` is of another PID namespace.
+pub fn check_own() -> Result<(), &'static str> {
+    let why = "/proc is of another PID namespace: the processes of a trial could not be found there, \
+               nor told from those of others; mount the own one (`unshare --mount-proc`, proc(5))";
+    if is_own() { Ok(()) } else { Err(why) }
+}
+
+/// Of this process; `None`: there is none, or `/proc` does not tell of it ([`is_own`]).
 #[must_use]
 pub fn stat(pid: i32) -> Option<Stat> {
     parse(&kernel_file::read(entry(pid).join("stat")).ok()?)
@@ -125,6 +145,9 @@ pub fn cannot_die(pid: i32) -> bool {
 /// The children of a process, by the kernel's list.
 #[must_use]
 pub fn children_of(pid: i32) -> Vec<i32> {
+    if !is_own() {
+        return Vec::new();
+    }
     let lists = threads(pid).into_iter().map(|tid| fs::read(task(pid, tid).join("children")));
     let lists: Vec<Vec<u8>> = lists.flatten().collect();
     lists
@@ -137,7 +160,7 @@ pub fn children_of(pid: i32) -> Vec<i32> {
 /// Whether a process has a thread with this number.
 #[must_use]
 pub fn has_thread(pid: i32, tid: i32) -> bool {
-    task(pid, tid).exists()
+    if is_own() { task(pid, tid).exists() } else { is_number_taken(tid) }
 }
 
 /// Whether a process is on its way to its end, or gone: all of its threads end, one after the
@@ -145,7 +168,7 @@ pub fn has_thread(pid: i32, tid: i32) -> bool {
 /// thread that ends alone is no such sign.
 #[must_use]
 pub fn is_ending(pid: i32) -> bool {
-    let Some(first) = stat(pid) else { return true };
+    let Some(first) = stat(pid) else { return !is_alive(pid) };
     let is_last = first.threads <= 1;
     let has_sign = |tid: i32| {
         // Before the other: the kernel takes the signal away when it sets the flag.
@@ -157,10 +180,18 @@ pub fn is_ending(pid: i32) -> bool {
     first.is_dead() || threads(pid).into_iter().any(has_sign)
 }
 
-/// Whether there is such a process, and it has not exited.
+/// Whether there is such a process, and it has not exited. Without a `/proc` of its own
+/// ([`is_own`]): or it has, and was not waited for.
 #[must_use]
 pub fn is_alive(pid: i32) -> bool {
-    stat(pid).is_some_and(|stat| !stat.is_dead())
+    if is_own() { stat(pid).is_some_and(|stat| !stat.is_dead()) } else { is_number_taken(pid) }
+}
+
+/// Whether a process or a thread has this number. Asks the kernel, by the numbers of the own
+/// namespace.
+fn is_number_taken(id: i32) -> bool {
+    use nix::errno::Errno;
+    id > 0 && nix::unistd::getsid(Some(nix::unistd::Pid::from_raw(id))) != Err(Errno::ESRCH)
 }
 
 /// When a process was born.
@@ -178,12 +209,15 @@ pub fn parent(pid: i32) -> i32 {
 /// Everyone's number.
 #[must_use]
 pub fn pids() -> Vec<i32> {
-    numbers(Path::new("/proc"))
+    if is_own() { numbers(Path::new("/proc")) } else { Vec::new() }
 }
 
 /// The numbers of a process's threads.
 #[must_use]
 pub fn threads(pid: i32) -> Vec<i32> {
+    if !is_own() {
+        return Vec::new();
+    }
     numbers(&entry(pid).join("task"))
 }
 
@@ -196,9 +230,13 @@ pub fn children() -> Vec<i32> {
 }
 
 /// Our children by the kernel's list (`CONFIG_PROC_CHILDREN`). It may miss some while others of
-/// them are reaped (proc_pid_tid_children(5)). `None`: the kernel keeps none.
+/// them are reaped (proc_pid_tid_children(5)). `None`: the kernel keeps none, or it is out of sight
+/// ([`is_own`]).
 #[must_use]
 pub fn listed_children() -> Option<Vec<i32>> {
+    if !is_own() {
+        return None;
+    }
     let own = nix::unistd::getpid().as_raw();
     let lists: io::Result<Vec<Vec<u8>>> =
         threads(own).into_iter().map(|tid| fs::read(task(own, tid).join("children"))).collect();
@@ -217,6 +255,9 @@ pub fn listed_orphans() -> Option<Vec<i32>> {
 /// The same of another process.
 #[must_use]
 pub fn listed_orphans_of(pid: i32) -> Option<Vec<i32>> {
+    if !is_own() {
+        return None;
+    }
     let list = fs::read(task(pid, pid).join("children")).ok()?;
     Some(words(&list).filter_map(number).collect())
 }
@@ -312,17 +353,33 @@ pub fn mask(file: &Path, name: &str) -> Option<u64> {
     u64::from_str_radix(value.trim(), 16).ok()
 }
 
-/// Where the kernel tells of a process.
+/// Where the kernel tells of a process. Without a `/proc` of its own ([`is_own`]), of any other than
+/// this one nowhere: what has its number there is a stranger.
 #[must_use]
 pub fn entry(pid: i32) -> PathBuf {
-    PathBuf::from(format!("/proc/{pid}"))
+    if is_own() {
+        PathBuf::from(format!("/proc/{pid}"))
+    } else if pid == nix::unistd::getpid().as_raw() {
+        PathBuf::from("/proc/self")
+    } else {
+        PathBuf::from(OUT_OF_SIGHT)
+    }
 }
 
 /// Where the kernel tells of a thread.
 #[must_use]
 pub fn task(pid: i32, tid: i32) -> PathBuf {
-    PathBuf::from(format!("/proc/{pid}/task/{tid}"))
+    if is_own() {
+        PathBuf::from(format!("/proc/{pid}/task/{tid}"))
+    } else if tid == nix::unistd::gettid().as_raw() {
+        PathBuf::from("/proc/thread-self")
+    } else {
+        PathBuf::from(OUT_OF_SIGHT)
+    }
 }
+
+/// A directory that no `/proc` has.
+const OUT_OF_SIGHT: &str = "/proc/out-of-sight";
 
 fn parse(text: &[u8]) -> Option<Stat> {
     // The name may hold anything, brackets too.

@@ -80,6 +80,51 @@ fn process_1_reaps_strangers_forwards_signals_and_exits_with_the_critical_worker
     }
 }
 
+/// Where `/proc` is of another PID namespace, the numbers there are those of strangers: none of them
+/// is killed, and what could not do without refuses.
+#[test]
+fn no_stranger_is_killed_by_a_proc_of_another_namespace() {
+    if lacks_root() {
+        return;
+    }
+    let bed = Bed::new();
+    let yaml = "version: 1\nworkers:\n  w: { command: [sh, -c, 'sleep 1000 & echo UP; exec sleep \
+                1d'], ready: { log: UP } }\n  t: { worker: sleeper, isolation: thread }\n  c: { \
+                worker: sleeper, isolation: thread, cell: box }\n";
+    let file = bed.write("supervisord-rs.yaml", yaml);
+    // Each number that the other namespace gives to a child of a low one is taken here too.
+    let script = r#"
+        strangers=
+        for i in $(seq 80); do sleep 1000 & strangers="$strangers $!"; done
+        "$0" compare --fault panic --isolation process; echo "compare $?"
+        "$0" measure isolation --quick; echo "measure $?"
+        "$0" run -c "$1" & run=$!
+        until "$0" status -c "$1" > status 2>&1; do sleep 0.1; done
+        cat status
+        kill -TERM $run; wait $run; echo "run $?"
+        kill -TERM $strangers
+        for one in $strangers; do wait $one; [ $? = 143 ] || echo "a stranger was killed: $one"; done
+        echo END
+    "#;
+    let inner = bed.command(&[]);
+    let mut command = Command::new("unshare");
+    command
+        .args(["--pid", "--fork", "--kill-child=KILL", "sh", "-c", script])
+        .arg(inner.get_program())
+        .arg(file)
+        .envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))))
+        .current_dir(bed.path("."))
+        .stdin(Stdio::null());
+    let output = command.output().expect("unshare");
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(said.contains("END") && !said.contains("a stranger was killed"), "{said}");
+    assert!(said.contains("compare 1") && said.contains("run 0"), "{said}");
+    let refusals =
+        said.matches("/proc is of another PID namespace: the processes of a trial").count();
+    assert_eq!(refusals, 2, "{said}");
+    assert!(said.contains("what a killed supervisor has left is not found"), "{said}");
+}
+
 /// The statically linked program, built once.
 fn static_program() -> PathBuf {
     let target = repository("target/static");

@@ -17,6 +17,7 @@ use crate::drill::progress::Progress;
 use crate::drill::setting::WrittenFault;
 use crate::drill::subject::{Subject, SubjectError};
 use crate::drill::{compare, report};
+use crate::process_table::check_own;
 
 #[derive(Args, Debug)]
 pub(super) struct Options {
@@ -53,6 +54,10 @@ fn isolation(text: &str) -> Result<&'static Kind, String> {
 /// 0: every trial has finished, every incident agrees with the view from outside, and every
 /// expectation is met; otherwise 1.
 pub(super) fn run(options: Options, place: &Place, registry: &Registry) -> Exit {
+    if let Err(why) = check_own() {
+        say(why);
+        return Exit::Failed;
+    }
     let as_json = options.json;
     let plan = match plan(options, place, registry) {
         Ok(plan) => plan,

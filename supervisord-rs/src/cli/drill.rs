@@ -18,7 +18,9 @@ use clap::{Args, Subcommand};
 use workers::Registry;
 
 use super::exit::Exit;
+use super::output::say;
 use super::place::Place;
+use crate::process_table::check_own;
 
 /// One run or trial of many is a process of its own.
 pub(super) use matrix::{TrialOptions, trial};
@@ -105,11 +107,22 @@ Examples:
 
 pub(super) fn run(options: Options, place: &Place, registry: &Registry) -> Exit {
     match options.verb {
-        Verb::Run(options) => run::run(&options, place, registry),
+        Verb::Run(options) => with_own_processes(|| run::run(&options, place, registry)),
         Verb::List(options) => list::run(&options, place, registry),
         Verb::Init => init::run(place, registry),
         Verb::Record(options) => record::run(&options, place, registry),
         Verb::Merge(options) => merge::run(&options, registry),
-        Verb::Matrix(options) => matrix::run(options, place, registry),
+        Verb::Matrix(options) => with_own_processes(|| matrix::run(options, place, registry)),
+    }
+}
+
+/// What starts supervisors has to find all of their processes.
+fn with_own_processes(run: impl FnOnce() -> Exit) -> Exit {
+    match check_own() {
+        Ok(()) => run(),
+        Err(why) => {
+            say(why);
+            Exit::Failed
+        }
     }
 }

@@ -21,6 +21,7 @@ use crate::drill::outcome;
 use crate::drill::plan::{DEFAULT_FAULTS, Plan};
 use crate::drill::progress;
 use crate::drill::subject::Subject;
+use crate::process_table::check_own;
 
 #[derive(Args, Debug)]
 pub(super) struct Options {
@@ -67,12 +68,14 @@ pub(super) fn run(options: &Options, registry: &Registry) -> Exit {
             return Exit::Failed;
         }
     };
+    let mut exit = Exit::Done;
     if let Some(file) = &options.html {
         let page = measure::report::html(&report);
         if let Err(error) = File::create(file).and_then(|mut file| file.write_all(page.as_bytes()))
         {
             // The figures are there all the same.
             say(&format!("{}: {error}", file.display()));
+            exit = Exit::Failed;
         }
     }
     if options.json {
@@ -81,7 +84,7 @@ pub(super) fn run(options: &Options, registry: &Registry) -> Exit {
         let width = terminal_width().map(|columns| u16::try_from(columns).unwrap_or(u16::MAX));
         let _ = words(measure::report::text(&report, width).trim_end());
     }
-    Exit::Done
+    exit
 }
 
 /// Whether a file can be written, before minutes are spent on its content. Leaves it as it is.
@@ -132,6 +135,7 @@ struct Crashes<'a> {
 
 impl Isolation for Crashes<'_> {
     fn trials(&self, advances: &dyn Fn(f64)) -> Result<Vec<Trial>, String> {
+        check_own()?;
         let subject = Subject::built_in();
         let can_be =
             |isolation: &&&'static Kind| subject.obstacle(isolation, self.registry).is_none();

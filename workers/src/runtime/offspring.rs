@@ -4,7 +4,8 @@
 //! The kernel lists the children of each thread as long as that lives (proc_pid_tid_children(5));
 //! then they are those of the first thread of its process. So what a thread has started is noted
 //! when it ends, or where it hears of the order to stop, since most end by that. Where the kernel
-//! keeps no such list (`CONFIG_PROC_CHILDREN`), nothing is found.
+//! keeps no such list (`CONFIG_PROC_CHILDREN`), or `/proc` is of another PID namespace, nothing is
+//! found.
 //!
 //! | started by | is the worker's |
 //! |---|---|
@@ -24,6 +25,7 @@ use std::time::{Duration, Instant};
 use libc::{SIGKILL, SIGSTOP, c_int};
 
 use crate::runtime::forked;
+use crate::shared::lives::are_known;
 
 /// For children to die of SIGKILL. One that is stuck in the kernel is left.
 const TO_DIE: Duration = Duration::from_secs(1);
@@ -361,7 +363,11 @@ fn seize(list: &dyn Fn() -> Vec<i32>, generations: usize, seized: &mut Vec<Owned
     }
 }
 
+/// None where `/proc` is of another PID namespace: strangers have the numbers there.
 fn children(pid: i32, tid: i32) -> Vec<i32> {
+    if !are_known() {
+        return Vec::new();
+    }
     let list = fs::read_to_string(format!("/proc/{pid}/task/{tid}/children")).unwrap_or_default();
     list.split_whitespace().filter_map(|word| word.parse().ok()).collect()
 }
@@ -372,6 +378,9 @@ fn children_of_all(pid: i32) -> Vec<i32> {
 }
 
 fn threads(pid: i32) -> Vec<i32> {
+    if !are_known() {
+        return Vec::new();
+    }
     let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
     threads.filter_map(|thread| thread.file_name().to_str()?.parse().ok()).collect()
 }
@@ -387,6 +396,9 @@ fn start_time(pid: i32) -> Option<u64> {
 
 /// What the kernel says of a process after its name, which may have any characters in it.
 fn after_name(pid: i32) -> Option<String> {
+    if !are_known() {
+        return None;
+    }
     let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
     let stat = String::from_utf8_lossy(&stat);
     Some(stat.rsplit_once(") ")?.1.to_owned())

@@ -38,6 +38,13 @@ pub(in crate::isolation) fn end_strays(
     adopted: &[String],
     limit: Duration,
 ) -> Swept {
+    if !process_table::is_own() {
+        tracing::warn!(
+            "/proc is of another PID namespace: what a killed supervisor has left is not found, and \
+             goes on, as what workers start and leave does; mount the own one (unshare --mount-proc)"
+        );
+        return Swept { left: Vec::new(), process_trees: BTreeSet::new() };
+    }
     let mut limit = Limit::new(limit);
     let mut sweep = Sweep {
         instance_id,
