@@ -2,6 +2,7 @@
 //! queue. What was taken is gone from it: the death of a taker loses that. What was sent stays, also
 //! when its sender dies.
 
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -128,6 +129,7 @@ impl Channel {
             match self.try_send(message) {
                 Ok(_) => return Ok(()),
                 Err(Errno::EAGAIN | Errno::EINTR) => {}
+                Err(Errno::EPIPE) => return Err(shut_down("sending to the queue")),
                 Err(errno) => return Err(Error::of("sending to the queue")(errno)),
             }
             sleep(self.send.as_fd(), PollFlags::POLLOUT, wait.next()?);
@@ -136,7 +138,13 @@ impl Channel {
 
     fn try_send(&self, message: &[u8]) -> nix::Result<usize> {
         match self.carrier {
-            Carrier::Ring | Carrier::Pipe => nix::unistd::write(&self.send, message),
+            Carrier::Ring | Carrier::Pipe => match write_at_once(&self.send, message) {
+                Err(Errno::EOPNOTSUPP) => {
+                    never_block(&self.send)?;
+                    nix::unistd::write(&self.send, message)
+                }
+                answer => answer,
+            },
             Carrier::Socket => {
                 let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
                 send(self.send.as_raw_fd(), message, flags)
@@ -144,22 +152,30 @@ impl Channel {
             Carrier::Mqueue => {
                 let (from, length) = (message.as_ptr().cast(), message.len());
                 // SAFETY: needed as above. The message is valid for its length.
-                let sent = unsafe { libc::mq_send(self.send.as_raw_fd(), from, length, 0) };
-                Errno::result(sent).map(|_| message.len())
+                let sent = unsafe {
+                    libc::mq_timedsend(self.send.as_raw_fd(), from, length, 0, &raw const LONG_AGO)
+                };
+                at_once(sent).map(|_| message.len())
             }
         }
     }
 
-    /// The next message, of `most` bytes at most.
+    /// The next message, of `most` bytes at most. One that is longer, which no SDK has sent, is taken
+    /// and gone.
     pub(super) fn take(&self, most: usize, wait: &Wait<'_>) -> Result<Vec<u8>, Error> {
-        let mut bytes = vec![0; most];
+        // One more: the kernel cuts off what there is no room for.
+        let mut bytes = vec![0; most.saturating_add(1)];
         loop {
             match self.try_take(&mut bytes) {
+                Ok(length) if length > most => {
+                    return Err(Error::TooLong { length, limit: most });
+                }
                 Ok(length) if length > 0 => {
                     bytes.truncate(length);
                     return Ok(bytes);
                 }
-                // Neither end is ever closed: this process has both.
+                Ok(_) if self.is_shut_down() => return Err(shut_down("taking from the queue")),
+                // Neither end is ever closed: this process has both. A packet without bytes.
                 Ok(_) | Err(Errno::EAGAIN | Errno::EINTR) => {}
                 Err(errno) => return Err(Error::of("taking from the queue")(errno)),
             }
@@ -169,18 +185,82 @@ impl Channel {
 
     fn try_take(&self, bytes: &mut [u8]) -> nix::Result<usize> {
         match self.carrier {
-            Carrier::Ring | Carrier::Pipe => nix::unistd::read(&self.take, bytes),
-            Carrier::Socket => recv(self.take.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT),
+            Carrier::Ring | Carrier::Pipe => match read_at_once(&self.take, bytes) {
+                Err(Errno::EOPNOTSUPP) => {
+                    never_block(&self.take)?;
+                    nix::unistd::read(&self.take, bytes)
+                }
+                answer => answer,
+            },
+            Carrier::Socket => {
+                let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_TRUNC;
+                recv(self.take.as_raw_fd(), bytes, flags)
+            }
             Carrier::Mqueue => {
                 let (into, length) = (bytes.as_mut_ptr().cast(), bytes.len());
                 let no_priority = std::ptr::null_mut();
+                let (fd, until) = (self.take.as_raw_fd(), &raw const LONG_AGO);
                 // SAFETY: needed as above. The bytes are valid for their length.
-                let taken =
-                    unsafe { libc::mq_receive(self.take.as_raw_fd(), into, length, no_priority) };
-                Errno::result(taken).map(|length| usize::try_from(length).unwrap_or(0))
+                let taken = unsafe { libc::mq_timedreceive(fd, into, length, no_priority, until) };
+                at_once(taken).map(|length| usize::try_from(length).unwrap_or(0))
             }
         }
     }
+
+    /// Whether a user has ended the socket for all (shutdown(2)).
+    fn is_shut_down(&self) -> bool {
+        // nix does not know this one, and says of an answer with it that it does not know it.
+        let asked = PollFlags::from_bits_retain(libc::POLLRDHUP);
+        let mut ends = [PollFd::new(self.take.as_fd(), asked)];
+        self.carrier == Carrier::Socket
+            && poll(&mut ends, PollTimeout::ZERO).is_ok()
+            && ends[0].revents().is_none_or(|events| events.contains(PollFlags::POLLHUP))
+    }
+}
+
+fn shut_down(call: &'static str) -> Error {
+    let why = "a user has shut its socket down for all (shutdown(2)), for good";
+    Error::of(call)(io::Error::new(io::ErrorKind::BrokenPipe, why))
+}
+
+// `O_NONBLOCK` is of the open file, which all users share, and each of them can take it away: no
+// call depends on it.
+
+/// A time that is over, for what has a deadline in place of a flag.
+static LONG_AGO: libc::timespec = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+
+/// The answer of a call whose time was over before it began.
+fn at_once<T: nix::errno::ErrnoSentinel + PartialEq<T>>(answer: T) -> nix::Result<T> {
+    Errno::result(answer).map_err(|errno| match errno {
+        Errno::ETIMEDOUT => Errno::EAGAIN,
+        errno => errno,
+    })
+}
+
+fn read_at_once(fd: &OwnedFd, bytes: &mut [u8]) -> nix::Result<usize> {
+    let part = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
+    // SAFETY: needed because nix does not have it. The one part is valid for its length, for writes;
+    // -1 stands for no offset, which a pipe does not have.
+    let read = unsafe { libc::preadv2(fd.as_raw_fd(), &raw const part, 1, -1, libc::RWF_NOWAIT) };
+    Errno::result(read).map(|length| usize::try_from(length).unwrap_or(0))
+}
+
+fn write_at_once(fd: &OwnedFd, bytes: &[u8]) -> nix::Result<usize> {
+    let part = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+    // SAFETY: as above; the kernel only reads the part.
+    let written =
+        unsafe { libc::pwritev2(fd.as_raw_fd(), &raw const part, 1, -1, libc::RWF_NOWAIT) };
+    Errno::result(written).map(|length| usize::try_from(length).unwrap_or(0))
+}
+
+/// For an older kernel, whose pipes do not know `RWF_NOWAIT`: the flag is set again
+/// before each call.
+fn never_block(fd: &OwnedFd) -> nix::Result<()> {
+    let flags = OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL)?);
+    if !flags.contains(OFlag::O_NONBLOCK) {
+        fcntl(fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
+    }
+    Ok(())
 }
 
 /// Until it is ready, or the time is over: the caller looks again.
@@ -238,6 +318,69 @@ mod tests {
             assert_eq!(last.value::<String>().expect("a text"), "three", "{carrier:?}");
             last.acknowledge().expect("it is");
             assert_eq!(segment.release_dead().expect("/proc").lost_messages, 0, "{carrier:?}");
+        }
+    }
+
+    fn clear_nonblocking(fd: &OwnedFd) {
+        let flags = OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL).expect("open"));
+        fcntl(fd, FcntlArg::F_SETFL(flags & !OFlag::O_NONBLOCK)).expect("set");
+    }
+
+    #[test]
+    fn a_wait_ends_in_time_also_where_a_user_has_cleared_the_flag_that_no_call_blocks() {
+        for carrier in Carrier::OF_KERNEL {
+            let (ended, end) = std::sync::mpsc::channel();
+            // A thread that waits for ever is left behind: the test fails all the same.
+            std::thread::spawn(move || {
+                let segment = Blueprint::Queue(SIZE).make().expect("made");
+                let ends = carrier.ends(2, 64).expect("within the limits of any machine");
+                ends.iter().for_each(clear_nonblocking);
+                let queue = opened(segment, &ends, carrier);
+                let soon = || Wait::at_most(Duration::from_millis(5));
+                let empty = matches!(queue.take(&soon()), Err(Error::TimedOut));
+                let mut sent = 0;
+                while queue.send(b"x", &soon()).is_ok() {
+                    sent += 1;
+                }
+                ended.send((empty, sent, queue.take(&soon()).is_ok())).expect("awaited");
+            });
+            let answer = end.recv_timeout(Duration::from_secs(60));
+            let (empty, sent, taken) = answer.unwrap_or_else(|_| panic!("{carrier:?} waits on"));
+            assert!(empty && sent >= 2 && taken, "{carrier:?}: {empty} {sent} {taken}");
+        }
+    }
+
+    #[test]
+    fn a_packet_that_is_longer_than_a_message_is_an_error_and_not_a_message() {
+        for carrier in [Carrier::Pipe, Carrier::Socket] {
+            let segment = Blueprint::Queue(SIZE).make().expect("made");
+            let ends = carrier.ends(4, 64).expect("within the limits of any machine");
+            let queue = opened(segment, &ends, carrier);
+            nix::unistd::write(&ends[1], &[7; 100]).expect("room");
+            nix::unistd::write(&ends[1], &[7; 64]).expect("room");
+            let answer = queue.take(&Wait::none());
+            assert!(matches!(answer, Err(Error::TooLong { limit: 64, .. })), "{carrier:?}");
+            assert_eq!(queue.take(&Wait::none()).expect("whole").len(), 64, "{carrier:?}");
+        }
+    }
+
+    #[test]
+    fn a_socket_that_a_user_has_shut_down_is_an_error_at_once_and_what_was_sent_is_taken_before() {
+        use nix::sys::socket::{Shutdown, shutdown};
+        for (end, how) in [(0, Shutdown::Both), (1, Shutdown::Write), (0, Shutdown::Read)] {
+            let segment = Blueprint::Queue(SIZE).make().expect("made");
+            let ends = Carrier::Socket.ends(8, 64).expect("within the limits of any machine");
+            let queue = opened(segment, &ends, Carrier::Socket);
+            queue.send(b"sent", &Wait::none()).expect("room");
+            // A packet without bytes, which is not the end.
+            send(ends[1].as_raw_fd(), &[], MsgFlags::empty()).expect("room");
+            shutdown(ends[end].as_raw_fd(), how).expect("shut down");
+            queue.take(&Wait::none()).expect("sent before").acknowledge().expect("it is");
+            let long = Wait::at_most(Duration::from_secs(600));
+            for answer in [queue.take(&long).map(drop), queue.send(b"x", &long)] {
+                let Err(Error::System { source, .. }) = answer else { panic!("{answer:?}") };
+                assert!(source.to_string().contains("a user has shut its socket down"), "{source}");
+            }
         }
     }
 
