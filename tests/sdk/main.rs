@@ -14,6 +14,7 @@ mod left_behind;
 mod makers;
 mod own_loop;
 mod own_threads;
+mod owner_death;
 mod posix;
 mod process_wide;
 mod resources;
@@ -55,6 +56,7 @@ const SUBJECTS: &[Subject] = &[
     (makers::register, makers::TESTS),
     (own_loop::register, own_loop::TESTS),
     (own_threads::register, own_threads::TESTS),
+    (|registry| registry, owner_death::TESTS),
     (posix::register, posix::TESTS),
     (process_wide::register, process_wide::TESTS),
     (resources::register, resources::TESTS),

@@ -45,7 +45,8 @@ enum srs_locked {
     SRS_CLEAN = 0,      /* The data are as the last owner left them on purpose. */
     SRS_OWNER_DIED = 1, /* It died with the mutex, or within a change: mend the data, srs_repaired. */
     SRS_POISONED = 2,   /* An owner died, and nobody has mended the data. It is not locked. */
-    SRS_FAILED = -1     /* errno says why. It is not locked. */
+    SRS_FAILED = -1     /* errno says why. It is not locked. ECANCELED: an owner died, and all users
+                         * are restarted. */
 };
 
 /* A resource, mapped; it stays so until the process ends. */
@@ -269,7 +270,14 @@ static inline void srs_unlock(const struct srs_memory *door) {
         __atomic_store_n(&mutex->found_none, count, __ATOMIC_RELAXED);
 }
 
-/* Waits for the mutex. */
+/* What follows when an owner dies: `on_owner_death:` of the resource, in the header. */
+enum srs_on_owner_death { SRS_REPAIR, SRS_POISON_IT, SRS_CONTINUE, SRS_RESTART_USERS };
+
+static inline uint64_t srs_on_owner_death(const struct srs_memory *door) {
+    return __atomic_load_n((uint64_t *)(void *)door->base + 7, __ATOMIC_RELAXED);
+}
+
+/* Waits for the mutex. SRS_OWNER_DIED is the answer for `on_owner_death: repair` alone. */
 static inline enum srs_locked srs_lock(const struct srs_memory *door) {
     struct srs_mutex *mutex = srs_words(door);
     uint64_t self = srs_self(door), died = 0, version;
@@ -293,7 +301,22 @@ static inline enum srs_locked srs_lock(const struct srs_memory *door) {
     }
     /* Until srs_repaired, a death of this owner is told to the next one too. */
     __atomic_store_n(&mutex->version, version | 1, __ATOMIC_RELAXED);
-    return SRS_OWNER_DIED;
+    switch (srs_on_owner_death(door)) {
+    case SRS_POISON_IT:
+        __atomic_store_n(&mutex->version, version | SRS_POISON, __ATOMIC_RELEASE);
+        srs_unlock(door);
+        return SRS_POISONED;
+    case SRS_CONTINUE:
+        __atomic_store_n(&mutex->version, ((version | 1) + 1) & ~SRS_UNTOLD, __ATOMIC_RELEASE);
+        return SRS_CLEAN;
+    case SRS_RESTART_USERS:
+        __atomic_store_n(&mutex->version, version | SRS_UNTOLD, __ATOMIC_RELEASE);
+        srs_unlock(door);
+        errno = ECANCELED;
+        return SRS_FAILED;
+    default:
+        return SRS_OWNER_DIED;
+    }
 }
 
 /* The data are neither old nor new from here to srs_end_change. */

@@ -119,6 +119,7 @@ impl Shares {
             let is_whole = ends.len() == kept_ends(resource, &name).count();
             match Segment::adopt(fd) {
                 Ok(segment) if segment.kind() == kind(resource) && is_whole => {
+                    agree(segment, resource);
                     // What users were told before is no matter of this one.
                     let told = Told { recoveries: segment.recoveries(), ..Told::default() };
                     self.0.lock().told.insert(name.clone(), told);
@@ -269,6 +270,7 @@ impl Shares {
         let failed =
             |error| Failed::about(stages::RESOURCE, errno_of(&error), resource.name.clone());
         let segment = blueprint(resource).make().map_err(failed)?;
+        agree(segment, resource);
         let named = resource.named().map(|named| self.0.names.make(resource, named)).transpose()?;
         let ends = match (&resource.kind, named) {
             (ResourceKind::Queue { .. }, Some(take)) => {
@@ -319,6 +321,13 @@ impl State {
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// For users whom no briefing tells: commands, and programs in other languages.
+fn agree(segment: &Segment, resource: &Resource) {
+    if let Some(on_owner_death) = resource.on_owner_death() {
+        segment.agree_on_owner_death(on_owner_death);
     }
 }
 

@@ -43,7 +43,8 @@ use super::{Error, OnOwnerDeath, SLICE, Segment, Wait};
 pub struct Mutex {
     attachment: Attachment,
     words: &'static MutexWords,
-    on_owner_death: OnOwnerDeath,
+    /// None: as the segment says.
+    on_owner_death: Option<OnOwnerDeath>,
 }
 
 /// What [`Mutex::lock`] got.
@@ -117,14 +118,19 @@ impl Mutex {
 
     fn of(attachment: Attachment) -> Self {
         let words = inner(attachment.segment);
-        Self { attachment, words, on_owner_death: OnOwnerDeath::Repair }
+        Self { attachment, words, on_owner_death: None }
     }
 
-    /// The same, with what follows here when an owner dies; [`OnOwnerDeath::Repair`] without.
+    /// The same, with what follows here when an owner dies; without, as the maker of its memory has
+    /// said ([`Segment::agree_on_owner_death`]).
     #[must_use]
     pub const fn on_owner_death(mut self, on_owner_death: OnOwnerDeath) -> Self {
-        self.on_owner_death = on_owner_death;
+        self.on_owner_death = Some(on_owner_death);
         self
+    }
+
+    fn policy(&self) -> OnOwnerDeath {
+        self.on_owner_death.unwrap_or_else(|| self.attachment.segment.on_owner_death())
     }
 
     /// The descriptor, for a process that will use it.
@@ -163,7 +169,7 @@ impl Mutex {
     fn lock_otherwise(&self, is_taken: bool, wait: &Wait<'_>) -> Result<Locked<'_>, Error> {
         match self.words.lock_otherwise(is_taken, self.attachment, wait, true)? {
             Locked::Clean(guard) => Ok(Locked::Clean(guard)),
-            Locked::OwnerDied(recovery) => recovery.by(self.on_owner_death, wait),
+            Locked::OwnerDied(recovery) => recovery.by(self.policy(), wait),
         }
     }
 

@@ -19,3 +19,25 @@ pub enum OnOwnerDeath {
     /// every worker that uses it.
     RestartUsers,
 }
+
+impl OnOwnerDeath {
+    /// As the header of a segment has it, and `supervisord_rs.h`.
+    pub(super) const fn word(self) -> u64 {
+        match self {
+            Self::Repair => 0,
+            Self::Poison => 1,
+            Self::Continue => 2,
+            Self::RestartUsers => 3,
+        }
+    }
+
+    /// Of one that was written over: the users are told.
+    pub(super) const fn of_word(word: u64) -> Self {
+        match word {
+            1 => Self::Poison,
+            2 => Self::Continue,
+            3 => Self::RestartUsers,
+            _ => Self::Repair,
+        }
+    }
+}

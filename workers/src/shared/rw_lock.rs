@@ -52,7 +52,8 @@ unsafe impl Words for RwWords {}
 pub struct RwLock {
     attachment: Attachment,
     readers: usize,
-    on_owner_death: OnOwnerDeath,
+    /// None: as the segment says.
+    on_owner_death: Option<OnOwnerDeath>,
 }
 
 /// What [`RwLock::read`] got.
@@ -138,14 +139,19 @@ impl RwLock {
 
     pub(super) fn of(attachment: Attachment) -> Self {
         let readers = attachment.segment.numbers()[0];
-        Self { readers, attachment, on_owner_death: OnOwnerDeath::Repair }
+        Self { readers, attachment, on_owner_death: None }
     }
 
-    /// The same, with what follows here when a writer dies; [`OnOwnerDeath::Repair`] without.
+    /// The same, with what follows here when a writer dies; without, as the maker of its memory has
+    /// said ([`Segment::agree_on_owner_death`]).
     #[must_use]
     pub const fn on_owner_death(mut self, on_owner_death: OnOwnerDeath) -> Self {
-        self.on_owner_death = on_owner_death;
+        self.on_owner_death = Some(on_owner_death);
         self
+    }
+
+    fn policy(&self) -> OnOwnerDeath {
+        self.on_owner_death.unwrap_or_else(|| self.attachment.segment.on_owner_death())
     }
 
     /// The descriptor, for a process that will use it.
@@ -257,7 +263,7 @@ impl RwLock {
         match locked {
             Locked::Clean(guard) => Ok(WriteLocked::Clean(WriteGuard { _claim: claim, guard })),
             Locked::OwnerDied(recovery) => {
-                WriteRecovery { recovery, claim }.by(self.on_owner_death, wait)
+                WriteRecovery { recovery, claim }.by(self.policy(), wait)
             }
         }
     }

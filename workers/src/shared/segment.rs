@@ -22,7 +22,7 @@ use nix::sys::stat::{FileStat, fstat};
 use nix::unistd::ftruncate;
 
 use super::holder::own_namespaces;
-use super::{Error, copy};
+use super::{Error, OnOwnerDeath, copy};
 
 /// First word of a segment: `SVSHARE` and the version of all layouts.
 const MAGIC: u64 = u64::from_be_bytes(*b"SVSHARE\x02");
@@ -91,6 +91,9 @@ struct Header {
     size: AtomicU64,
     numbers: [AtomicU64; 3],
     namespaces: AtomicU64,
+    /// What follows when an owner dies ([`OnOwnerDeath::word`]), for users that the supervisor does
+    /// not tell otherwise.
+    on_owner_death: AtomicU64,
 }
 
 // SAFETY: atomics, in the order of C.
@@ -259,6 +262,16 @@ impl Segment {
 
     pub(crate) fn namespaces(&self) -> u64 {
         self.namespaces
+    }
+
+    /// Says for all users what follows when an owner dies.
+    pub fn agree_on_owner_death(&self, on_owner_death: OnOwnerDeath) {
+        self.at::<Header>(0).on_owner_death.store(on_owner_death.word(), Ordering::Relaxed);
+    }
+
+    /// What was said so; [`OnOwnerDeath::Repair`] where nothing was.
+    pub(super) fn on_owner_death(&self) -> OnOwnerDeath {
+        OnOwnerDeath::of_word(self.at::<Header>(0).on_owner_death.load(Ordering::Relaxed))
     }
 
     /// The words at this place.
