@@ -788,6 +788,29 @@ fn what_a_carrier_cannot_promise_is_refused_where_it_is_asked_for() {
 }
 
 #[test]
+fn a_resource_that_is_called_as_a_part_of_another_one_is_refused() {
+    refused(
+        "version: 1\nresources:\n  jobs: { kind: queue, by: pipe, delivery: at-most-once }\n  \
+         jobs.take: { kind: mutex }\n  gate: { kind: semaphore, permits: 1, by: posix, \
+         on_owner_death: lose }\n  gate.object: { kind: mutex }\nworkers: {}\n",
+        &[
+            "`jobs.take` is what commands call a part of `jobs`",
+            "`gate.object` is what commands call a part of `gate`",
+            "give it another name",
+        ],
+    );
+    // Shared memory has no parts.
+    let bed = Bed::new();
+    let file = bed.write(
+        "fine.yaml",
+        "version: 1\nresources: { jobs: { kind: queue }, jobs.take: { kind: mutex }, gate.more: { \
+         kind: mutex } }\nworkers: { w: { worker: sleeper, uses: [jobs, jobs.take, gate.more] } }\n",
+    );
+    let output = bed.command(&["check", "-c"]).arg(file).output().expect("it runs");
+    assert!(output.status.success(), "{output:?}");
+}
+
+#[test]
 fn what_posix_cannot_promise_is_refused_where_it_is_asked_for() {
     let resources = "version: 1\nresources:\n  silent: { kind: semaphore, permits: 1, by: posix }\n  \
         asked: { kind: semaphore, permits: 1, by: posix, on_owner_death: release }\n  mine: { kind: \

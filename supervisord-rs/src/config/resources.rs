@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use workers::runtime::endowment::OBJECT;
 use workers::shared::{CAPACITY_MAX, MESSAGE_MAX, PERMITS_MAX, REGION_MAX, lives};
 
 use super::mechanism;
@@ -67,6 +68,7 @@ pub(super) fn read(top: &Section<'_>, problems: &Problems) -> Vec<Written> {
     let known = known(&all);
     for written in &all {
         check_needs(written, &known, problems);
+        check_parts(written, &all, problems);
     }
     check_memory(&all, problems);
     warn_of_lives(top, &all, problems);
@@ -292,6 +294,31 @@ fn check_memory(all: &[Written], problems: &Problems) {
 /// Whole MiB, where it is more than one.
 fn size(bytes: u64) -> String {
     shown(if bytes >> 20 == 0 { bytes } else { bytes >> 20 << 20 })
+}
+
+/// Commands find the parts of a resource, which have descriptors of their own, by its name and a
+/// word: no other resource has such a name.
+fn check_parts(written: &Written, all: &[Written], problems: &Problems) {
+    let Some(resource) = &written.resource else { return };
+    let is_carried = matches!(resource.kind, ResourceKind::Queue { by, .. } if by != Carrier::Ring);
+    let words: &[&str] = if is_carried {
+        &["take", "send"]
+    } else if resource.named().is_some() {
+        &[OBJECT]
+    } else {
+        &[]
+    };
+    for other in all {
+        let part = other.name.value.strip_prefix(&written.name.value);
+        let part = part.and_then(|rest| rest.strip_prefix('.'));
+        if part.is_some_and(|part| words.contains(&part)) {
+            let message = format!(
+                "`{}` is what commands call a part of `{}`",
+                other.name.value, written.name.value
+            );
+            problems.push(other.name.problem(message).help("give it another name"));
+        }
+    }
 }
 
 /// The other one that it needs is there, and of a kind that can be it.
