@@ -266,11 +266,10 @@ impl Incidents {
             ending: opened.ending.clone(),
             supervisor_died: incident.supervisor_died,
             running: incident.running.iter().copied().map(name).collect(),
-            lost: lost.clone().map(|loss| name(loss.incarnation)).collect(),
-            collateral: lost
-                .filter(|loss| loss.collateral)
-                .map(|loss| name(loss.incarnation))
-                .collect(),
+            lost: each_once(lost.clone().map(|loss| name(loss.incarnation))),
+            collateral: each_once(
+                lost.filter(|loss| loss.collateral).map(|loss| name(loss.incarnation)),
+            ),
             survived: survivors.map(name).collect(),
             detected_us: opened
                 .struck_at
@@ -292,6 +291,12 @@ impl Incidents {
     pub fn rename(&mut self, names: Names) {
         self.names = names;
     }
+}
+
+/// In their order: one that is lost again before all is well is one worker.
+fn each_once(names: impl Iterator<Item = String>) -> Vec<String> {
+    let mut seen = HashSet::new();
+    names.filter(|name| seen.insert(name.clone())).collect()
 }
 
 fn fault(incident: &Incident) -> FaultReport {
