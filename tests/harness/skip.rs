@@ -31,6 +31,8 @@ pub enum Lack {
     Mount,
     /// Containers that podman runs.
     Podman,
+    /// The language server of editors, from the npm registry.
+    Editor,
 }
 
 impl Lack {
@@ -44,6 +46,7 @@ impl Lack {
             Self::Collector => "collector",
             Self::Mount => "mount",
             Self::Podman => "podman",
+            Self::Editor => "editor",
         }
     }
 }

@@ -10,6 +10,7 @@ mod compare_file;
 mod configs;
 mod control_api;
 mod diagnostics;
+mod editor;
 mod events;
 mod following;
 #[path = "../harness/mod.rs"]

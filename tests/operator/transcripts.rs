@@ -179,7 +179,8 @@ fn the_configurations_in_the_pages_are_valid() {
 
 /// A file of which a page shows some keys: those of the file, or those of a worker.
 fn whole(shown: &str) -> String {
-    let first = shown.split(':').next().unwrap_or_default();
+    let below_comments = shown.lines().find(|line| !line.starts_with('#')).unwrap_or_default();
+    let first = below_comments.split(':').next().unwrap_or_default();
     match first {
         "version" => shown.to_owned(),
         "supervisor" | "defaults" | "cells" | "resources" | "groups" | "workers" | "hooks" => {

@@ -7,6 +7,7 @@ mod compare;
 mod completions;
 mod drill;
 mod exit;
+mod explain;
 mod faults;
 mod following;
 #[cfg(test)]
@@ -27,6 +28,7 @@ mod registered;
 mod reload;
 mod resource;
 mod run;
+mod schema;
 mod sharing;
 mod status;
 mod stop_main;
@@ -145,6 +147,23 @@ Examples:
     #[command(after_help = "Examples:\n  supervisord-rs check --world config/mixed.yaml\n  \
                       supervisord-rs check --json < config/mixed.yaml")]
     Check(check::Options),
+    /// Explain a key of the configuration: what it takes, its default, what it means.
+    #[command(after_help = "\
+Examples:
+  supervisord-rs explain
+  supervisord-rs explain restart
+  supervisord-rs explain workers.restart.backoff.initial
+  supervisord-rs explain --scenario expect")]
+    Explain(explain::Options),
+    /// Write the keys of the configuration as JSON Schema: editors complete, explain and mark by it.
+    #[command(after_help = "\
+A comment at the top of a file tells yaml-language-server where it is:
+  # yaml-language-server: $schema=supervisord-rs.schema.json
+
+Examples:
+  supervisord-rs schema > supervisord-rs.schema.json
+  supervisord-rs schema --scenario > scenario.schema.json")]
+    Schema(schema::Options),
     /// Show workers.
     #[command(
         after_help = "Examples:\n  supervisord-rs status\n  supervisord-rs status api db --json\n  \
@@ -349,6 +368,8 @@ pub(crate) fn main(arguments: &[OsString], registry: Registry) -> ExitCode {
         Verb::Drilled(options) => drill::one(&options, &registry),
         Verb::Tried(options) => drill::trial(options),
         Verb::Check(options) => check::run(&options, place, &registry),
+        Verb::Explain(options) => without(&|| explain::run(&options)),
+        Verb::Schema(options) => without(&|| schema::run(&options)),
         Verb::StopMain(options) => stop_main::run(&options),
         Verb::Stopped(options) => stopped::run(&options, place),
         Verb::Faults(options) => without(&|| faults::run(&options)),

@@ -20,13 +20,99 @@ use super::pattern::Patterns;
 use super::problem::Problem;
 use super::problems::{At, Problems};
 use super::reader::{Cursor, Section};
+use super::schema::key::key;
+use super::schema::kind::words;
+use super::schema::{Key, Kind as Shape, Table};
 use super::settings::{Launch, Limits, Settings, Template};
 use super::sockets::Addresses;
 use super::source::Source;
 use super::users::Users;
 use super::words::shortened;
 use super::worker::{self, Context, Identity};
-use super::{dependencies, hooks, later, limits, logs, resources, restart, supervisor};
+use super::{
+    dependencies, hooks, later, limits, logs, program, resources, restart, sockets, supervisor,
+};
+
+/// The keys of a file.
+pub(super) static TOP: Table = Table::of(&[&[&VERSION], &REST]).like(Whose::Top).later(&later::TOP);
+/// The same where it stands in another file, whose version it has.
+pub(super) static PART: Table =
+    Table::of(&[&[&VERSION_OF_PART], &REST]).like(Whose::Top).later(&later::TOP);
+static REST: [&Key; 7] = [
+    &SUPERVISOR,
+    &DEFAULTS,
+    &CELLS,
+    &resources::RESOURCES,
+    &GROUPS,
+    &WORKERS,
+    &hooks::HOOKS_OF_ALL,
+];
+static VERSION_OF_PART: Key =
+    key("version", Shape::Number { low: 1, high: 1 }, "That of the file around it.").such_as("1");
+pub(super) static VERSION: Key =
+    key("version", Shape::Number { low: 1, high: 1 }, "The version of the language of the file.")
+        .such_as("1")
+        .needed();
+pub(super) static SUPERVISOR: Key = key(
+    "supervisor",
+    Shape::Section(&supervisor::TABLE),
+    "The supervisor's own part: where it keeps what, and what it allows.",
+)
+.such_as("{ fault_injection: allow }");
+pub(super) static DEFAULTS: Key = key(
+    "defaults",
+    Shape::Either(&[Shape::Section(&worker::DEFAULTS), Shape::Nothing]),
+    "Keys that every worker has, unless it has its own: mappings key by key, lists and values as a \
+     whole.",
+)
+.such_as("{ restart: always }");
+static CELLS: Key = key(
+    "cells",
+    Shape::ByName("cell", &Shape::Either(&[Shape::Section(&CELL), Shape::Nothing])),
+    "Child processes in which threads run. Where it is written, it lists each `cell:` of the file.",
+)
+.such_as("{ batch: { limits: { memory: 512MiB } } }");
+static CELL: Table = Table::of(&[&[&limits::LIMITS_OF_CELL]]).later(&later::CELL);
+static GROUPS: Key = key(
+    "groups",
+    Shape::ByName("group", &Shape::Section(&GROUP)),
+    "Workers that restart together, and that a verb can name together.",
+)
+.or("{}")
+.such_as("{ payments: { strategy: rest-for-one, workers: [db, api] } }");
+static GROUP: Table = Table::of(&[&[&STRATEGY, &MEMBERS, &LIMIT, &ESCALATE]]);
+static STRATEGY: Key = key(
+    "strategy",
+    Shape::Words(&words(&STRATEGIES)),
+    "Who restarts when one has failed, as in OTP: that one, all, or that one and those after it.",
+)
+.or("one-for-one");
+static MEMBERS: Key =
+    key("workers", Shape::List(&Shape::Name), "Its members, in the order in which they start.")
+        .such_as("[db, api]")
+        .needed();
+static LIMIT: Key = key(
+    "limit",
+    Shape::Section(&restart::LIMIT_OF_GROUP),
+    "Restarts of all members together; beyond it the group is quarantined. No limit, where it is not \
+     written.",
+)
+.such_as("{ restarts: 5, within: 60s }");
+static ESCALATE: Key = key(
+    "escalate",
+    Shape::Boolean,
+    "`true`: a group beyond its `limit:` ends the supervisor, with exit status 1.",
+)
+.or("false");
+pub(super) static WORKERS: Key =
+    key("workers", Shape::ByName("worker", &Shape::Section(&worker::TABLE)), "What runs, by name.")
+        .such_as("{ db: { command: [redis-server] } }");
+
+const STRATEGIES: [(&str, Strategy); 3] = [
+    ("one-for-one", Strategy::OneForOne),
+    ("one-for-all", Strategy::OneForAll),
+    ("rest-for-one", Strategy::RestForOne),
+];
 
 /// Reads the whole tree. `None` when it is no mapping; else the problems say what is wrong.
 pub(super) fn assemble(
@@ -38,9 +124,7 @@ pub(super) fn assemble(
 ) -> Option<Settings> {
     let file = &source.path();
     let top = Cursor { node: tree, path: String::new(), problems };
-    let known =
-        ["version", "supervisor", "defaults", "cells", "resources", "groups", "workers", "hooks"];
-    let section = top.section_of(Whose::Top, &known, &later::TOP)?;
+    let section = top.section(&TOP)?;
     version(&section, tree, problems);
     let supervisor = supervisor::read(&section);
     let entries = entries::read(&section, source, scale, problems);
@@ -85,7 +169,7 @@ pub(super) fn assemble(
         fault_injection: supervisor.fault_injection,
         start: supervisor.start,
     };
-    let hooks = hooks::read(&section);
+    let hooks = hooks::read(&section, &hooks::HOOKS_OF_ALL);
     logs::keep_lines_whole(&mut launches);
     Some(Settings {
         source: source.clone().into(),
@@ -101,7 +185,7 @@ pub(super) fn assemble(
 
 /// `version: 1`, of a configuration or of a scenario.
 pub(super) fn version(section: &Section<'_>, tree: &Node, problems: &Problems) {
-    match section.get("version") {
+    match section.get(&VERSION) {
         Some(cursor) => {
             let expected = "`version: 1`, the only one that this program reads";
             let written = cursor.node.text().filter(|_| !cursor.node.is_null());
@@ -140,11 +224,12 @@ struct Assembly<'a> {
 impl<'a> Assembly<'a> {
     fn new(top: &Section<'_>, problems: &'a Problems) -> Self {
         let mut cell_limits = BTreeMap::new();
-        let cells = top.get("cells").map(|cursor| {
+        let cells = top.get(&CELLS).map(|cursor| {
             let entries = cursor.entries().unwrap_or_default();
             for (name, cell) in entries.iter().filter(|(_, cell)| !cell.node.is_null()) {
-                let section = cell.section(&["limits"], &later::CELL);
-                if let Some(written) = section.and_then(|section| section.get("limits")) {
+                let section = cell.section(&CELL);
+                let written = section.and_then(|section| section.get(&limits::LIMITS_OF_CELL));
+                if let Some(written) = written {
                     cell_limits.insert(name.value.clone(), limits::read(&written));
                 }
             }
@@ -192,7 +277,7 @@ impl<'a> Assembly<'a> {
             FaultDomain::Shared => self.shared(&launch, entry),
             FaultDomain::Own => self.domain(launch.name.clone(), capabilities),
         };
-        let written = entry.below("sockets", self.problems);
+        let written = entry.below(&sockets::SOCKETS, self.problems);
         if let Some(written) = written.filter(|_| !launch.sockets.is_empty()) {
             self.addresses.add(&written, &launch.base, &launch.sockets);
         }
@@ -206,7 +291,7 @@ impl<'a> Assembly<'a> {
 
     fn shared(&mut self, launch: &Launch, entry: &Entry) -> DomainId {
         let cell = launch.isolation.cell().unwrap_or_default();
-        let written = entry.below("cell", self.problems);
+        let written = entry.below(&program::CELL, self.problems);
         let at = written.unwrap_or_else(|| entry.cursor(self.problems)).at(cell.to_owned());
         if let Some(cells) = self.cells.as_ref().filter(|cells| !cells.contains(cell)) {
             let is_shown = !self.problems.is_full();
@@ -236,7 +321,7 @@ impl<'a> Assembly<'a> {
         top: &Section<'_>,
         names: &BTreeMap<String, Vec<WorkerId>>,
     ) -> Vec<GroupSpec> {
-        let entries = top.get("groups").and_then(|cursor| cursor.entries()).unwrap_or_default();
+        let entries = top.get(&GROUPS).and_then(|cursor| cursor.entries()).unwrap_or_default();
         let mut groups: Vec<GroupSpec> = Vec::new();
         let mut members = BTreeMap::new();
         for (name, cursor) in entries {
@@ -254,14 +339,9 @@ impl<'a> Assembly<'a> {
         names: &BTreeMap<String, Vec<WorkerId>>,
         members: &mut BTreeMap<WorkerId, String>,
     ) -> Option<GroupSpec> {
-        const STRATEGIES: [(&str, Strategy); 3] = [
-            ("one-for-one", Strategy::OneForOne),
-            ("one-for-all", Strategy::OneForAll),
-            ("rest-for-one", Strategy::RestForOne),
-        ];
-        let section = cursor.section(&["strategy", "workers", "limit", "escalate"], &[])?;
+        let section = cursor.section(&GROUP)?;
         let mut workers = Vec::new();
-        let list = section.get("workers");
+        let list = section.get(&MEMBERS);
         for member in list.as_ref().and_then(|list| list.strings()).unwrap_or_default() {
             for &id in dependencies::known(&member, names, cursor) {
                 match members.get(&id) {
@@ -285,10 +365,12 @@ impl<'a> Assembly<'a> {
         }
         Some(GroupSpec {
             name: name.value.clone(),
-            strategy: section.choice("strategy", &STRATEGIES).unwrap_or(Strategy::OneForOne),
+            strategy: section.choice(&STRATEGY, &STRATEGIES).unwrap_or(Strategy::OneForOne),
             workers,
-            limit: section.get("limit").map(|cursor| restart::limit(&cursor, restart::LIMIT)),
-            escalate: section.boolean("escalate").unwrap_or(false),
+            limit: section
+                .get(&LIMIT)
+                .map(|cursor| restart::limit(&cursor, &restart::LIMIT_OF_GROUP, restart::LIMIT)),
+            escalate: section.boolean(&ESCALATE).unwrap_or(false),
         })
     }
 }

@@ -4,6 +4,56 @@ use supervision::spec::OnHang;
 use workers::runtime::run::OnPanic;
 
 use super::reader::Section;
+use super::schema::key::key;
+use super::schema::kind::words;
+use super::schema::{Key, Kind, OnlyFor};
+
+pub(super) static ON_HANG: Key = key(
+    "on_hang",
+    Kind::Words(&words(&HANG_WORDS)),
+    "What becomes of a thread that hangs: it cannot be killed alone. `abandon`: it is left behind, \
+     counted and shown. `recycle`: its whole process ends. A cell whose process is suspended \
+     always ends whole.",
+)
+.or("abandon")
+.only_for(OnlyFor::Threads);
+pub(super) static ON_PANIC: Key = key(
+    "on_panic",
+    Kind::Words(&words(&PANIC_WORDS)),
+    "What a panic of registered code does. `abort`: it ends its process. `contain`: it ends its \
+     worker alone.",
+)
+.or("abort")
+.only_for(OnlyFor::Code);
+pub(super) static STACK_SIZE: Key = key(
+    "stack_size",
+    Kind::Size,
+    "The stack of the thread that runs registered code, in every isolation; from 64KiB to 1GiB, \
+     and 2MiB where it is not written. A command has `limits: { stack: }`.",
+)
+.such_as("8MiB")
+.only_for(OnlyFor::Code);
+pub(super) static START_BEFORE: Key = key(
+    "start_before",
+    Kind::Command,
+    "A command that runs to its end before each start of the worker, as systemd's `ExecStartPre=`. \
+     Where it fails, the launch has failed.",
+)
+.such_as("[mkdir, -p, data]")
+.only_for(OnlyFor::Processes);
+pub(super) static RELOAD_SIGNAL: Key = key(
+    "reload_signal",
+    Kind::Signal,
+    "The signal that makes a command read its own configuration again. `supervisord-rs signal NAME \
+     reload` sends it.",
+)
+.such_as("HUP")
+.only_for(OnlyFor::Commands);
+
+const HANG_WORDS: [(&str, OnHang); 2] =
+    [("abandon", OnHang::Abandon), ("recycle", OnHang::Recycle)];
+const PANIC_WORDS: [(&str, OnPanic); 2] =
+    [("abort", OnPanic::Abort), ("contain", OnPanic::Contain)];
 
 /// Below that a thread dies of the stack that the standard library needs, in a panic for example;
 /// beyond it every thread takes address space that others need.
@@ -14,13 +64,11 @@ pub(super) fn on_hang(section: &Section<'_>, can_be_killed: bool) -> OnHang {
     section
         .get_if(
             !can_be_killed,
-            "on_hang",
+            &ON_HANG,
             "only threads have `on_hang:`: a process that hangs is killed",
             "no `on_hang:` here",
         )
-        .and_then(|cursor| {
-            cursor.choice(&[("abandon", OnHang::Abandon), ("recycle", OnHang::Recycle)])
-        })
+        .and_then(|cursor| cursor.choice(&HANG_WORDS))
         .map_or(OnHang::Abandon, |choice| choice.value)
 }
 
@@ -29,13 +77,11 @@ pub(super) fn on_panic(section: &Section<'_>, is_sdk: bool) -> OnPanic {
     section
         .get_if(
             is_sdk,
-            "on_panic",
+            &ON_PANIC,
             "only a `worker:` has `on_panic:`",
             "no `on_panic:` for a command",
         )
-        .and_then(|cursor| {
-            cursor.choice(&[("abort", OnPanic::Abort), ("contain", OnPanic::Contain)])
-        })
+        .and_then(|cursor| cursor.choice(&PANIC_WORDS))
         .map(|choice| choice.value)
         .unwrap_or_default()
 }
@@ -44,7 +90,7 @@ pub(super) fn on_panic(section: &Section<'_>, is_sdk: bool) -> OnPanic {
 pub(super) fn stack_size(section: &Section<'_>, is_sdk: bool) -> Option<usize> {
     let cursor = section.get_if(
         is_sdk,
-        "stack_size",
+        &STACK_SIZE,
         "only a `worker:` has `stack_size:`: it is that of its thread",
         "`limits: { stack: SIZE }` for a command",
     )?;
@@ -61,7 +107,7 @@ pub(super) fn start_before(section: &Section<'_>, is_process: bool) -> Option<Ve
     section
         .get_if(
             is_process,
-            "start_before",
+            &START_BEFORE,
             "only a process has `start_before:`: a thread has no user, environment or limits \
              that a command could run with",
             "`isolation: process`, or a worker of its own that this one \
@@ -76,7 +122,7 @@ pub(super) fn reload_signal(section: &Section<'_>, is_sdk: bool) -> Option<i32> 
     section
         .get_if(
             !is_sdk,
-            "reload_signal",
+            &RELOAD_SIGNAL,
             "only a `command:` has `reload_signal:`",
             "no `reload_signal:` for a `worker:`",
         )

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use supervision::spec::{Condition, RestartPolicy, WorkerSpec};
 
+use super::dependencies;
 use super::entries::Entry;
 use super::node::Value;
 use super::problem::Problem;
@@ -78,7 +79,8 @@ impl<'a> Waiting<'a> {
             });
             for on in endless.map(|dependency| &self.launches[dependency.on.index()].base) {
                 let entry = self.entries.get(launch.base.as_str());
-                let Some(written) = entry.and_then(|entry| entry.below("depends_on", problems))
+                let Some(written) =
+                    entry.and_then(|entry| entry.below(&dependencies::DEPENDS_ON, problems))
                 else {
                     continue;
                 };

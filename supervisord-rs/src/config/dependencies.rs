@@ -11,6 +11,43 @@ use super::node::Value;
 use super::problem::Problem;
 use super::problems::At;
 use super::reader::{Cursor, Section};
+use super::schema::key::key;
+use super::schema::kind::words;
+use super::schema::{Key, Kind, Table};
+
+pub(super) static DEPENDS_ON: Key = key(
+    "depends_on",
+    Kind::Either(&[
+        Kind::ByName(
+            "worker to wait for",
+            &Kind::Either(&[Kind::Words(&words(&CONDITIONS)), Kind::Section(&TABLE)]),
+        ),
+        Kind::List(&Kind::Name),
+    ]),
+    "What it waits for before it starts, and stops before. A list means `ready`.",
+)
+.or("{}")
+.such_as("{ db: ready }");
+static TABLE: Table = Table::of(&[&[&IS, &SOFT]]).like(Whose::Dependency);
+static IS: Key = key(
+    "is",
+    Kind::Words(&words(&CONDITIONS)),
+    "What the other one has to be. `started`: it has been launched. `ready`: it runs. `finished`: it \
+     has ended with success.",
+)
+.or("ready");
+static SOFT: Key = key(
+    "soft",
+    Kind::Boolean,
+    "`true`: the order of starting alone. The worker starts without one that is not on its way.",
+)
+.or("false");
+
+const CONDITIONS: [(&str, Condition); 3] = [
+    ("started", Condition::Started),
+    ("ready", Condition::Ready),
+    ("finished", Condition::Finished),
+];
 
 /// `{ db: ready }`, `{ cache: { is: ready, soft: true } }`, or `[db]` for what is most often meant:
 /// ready.
@@ -18,7 +55,7 @@ pub(super) fn read(
     section: &Section<'_>,
     names: &BTreeMap<String, Vec<WorkerId>>,
 ) -> Vec<Dependency> {
-    let Some(cursor) = section.get("depends_on") else { return Vec::new() };
+    let Some(cursor) = section.get(&DEPENDS_ON) else { return Vec::new() };
     let is_list = matches!(cursor.node.value, Value::List(_));
     let mut found = Vec::new();
     if is_list {
@@ -45,19 +82,14 @@ pub(super) fn read(
 }
 
 fn condition(cursor: &Cursor<'_>) -> (Condition, bool) {
-    const WORDS: [(&str, Condition); 3] = [
-        ("started", Condition::Started),
-        ("ready", Condition::Ready),
-        ("finished", Condition::Finished),
-    ];
     if matches!(cursor.node.value, Value::Map(_)) {
-        let section = cursor.section_of(Whose::Dependency, &["is", "soft"], &[]);
-        let condition = section.as_ref().and_then(|section| section.choice("is", &WORDS));
-        let soft = section.as_ref().and_then(|section| section.boolean("soft"));
+        let section = cursor.section(&TABLE);
+        let condition = section.as_ref().and_then(|section| section.choice(&IS, &CONDITIONS));
+        let soft = section.as_ref().and_then(|section| section.boolean(&SOFT));
         return (condition.unwrap_or(Condition::Ready), soft.unwrap_or(false));
     }
     let longer = "{ is: ready, soft: true }";
-    let condition = cursor.choice_or(&WORDS, Some(longer));
+    let condition = cursor.choice_or(&CONDITIONS, Some(longer));
     (condition.map_or(Condition::Ready, |condition| condition.value), false)
 }
 

@@ -30,7 +30,7 @@ pub struct Diagnostics {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Located {
     file: String,
-    line: usize,
+    pub(super) line: usize,
     column: usize,
     path: String,
     message: String,

@@ -8,8 +8,9 @@ use super::instances::{self, INSTANCES_MAX};
 use super::node::{Node, Value};
 use super::problems::{At, Problems};
 use super::reader::{Cursor, Section};
+use super::schema::Key;
 use super::source::Source;
-use super::{Scale, worker};
+use super::{Scale, assemble, worker};
 
 /// One of them.
 pub(super) struct Entry {
@@ -26,9 +27,13 @@ impl Entry {
     }
 
     /// The value of a key, if it is written.
-    pub(super) fn below<'a>(&'a self, key: &str, problems: &'a Problems) -> Option<Cursor<'a>> {
-        let path = format!("{}.{key}", self.name.path);
-        Some(Cursor { node: self.node.get(key)?, path, problems })
+    pub(super) fn below<'a>(
+        &'a self,
+        key: &'static Key,
+        problems: &'a Problems,
+    ) -> Option<Cursor<'a>> {
+        let path = format!("{}.{}", self.name.path, key.name);
+        Some(Cursor { node: self.node.get(key.name)?, path, problems })
     }
 }
 
@@ -39,11 +44,12 @@ pub(super) fn read(
     scale: &Scale,
     problems: &Problems,
 ) -> Vec<Entry> {
-    let defaults = top.get("defaults").filter(|cursor| !cursor.node.is_null());
+    let defaults = top.get(&assemble::DEFAULTS).filter(|cursor| !cursor.node.is_null());
     if let Some(defaults) = &defaults {
         worker::check_defaults(defaults);
     }
-    let written = top.get("workers").and_then(|cursor| cursor.entries()).unwrap_or_default();
+    let written =
+        top.get(&assemble::WORKERS).and_then(|cursor| cursor.entries()).unwrap_or_default();
     let entry = |(name, cursor): (At<String>, Cursor<'_>)| {
         if is_key_of_worker(&name.value, cursor.node) {
             let problem = name.problem(format!("`{}` is a key of a worker", name.value));
@@ -59,7 +65,7 @@ pub(super) fn read(
             Some(adaptation) => adaptation.of_worker(&name.value, node),
             None => node,
         };
-        let count = node.get("instances").and_then(|count| {
+        let count = node.get(instances::INSTANCES.name).and_then(|count| {
             let path = format!("{}.instances", name.path);
             Cursor { node: count, path, problems }.integer(0, INSTANCES_MAX.into())
         });
@@ -74,14 +80,14 @@ pub(super) fn read(
 /// A key that is not indented below the name of its worker: no worker has such a value.
 fn is_key_of_worker(name: &str, node: &Node) -> bool {
     let is_worker = node.is_null() || matches!(node.value, Value::Map(_));
-    !is_worker && worker::known_keys().contains(&name)
+    !is_worker && worker::TABLE.key(name).is_some()
 }
 
 /// No worker has the name of an instance of another one, however many `scale` makes of it.
 pub(super) fn keep_names_apart(entries: &[Entry], problems: &Problems) {
     let with_instances: BTreeMap<&str, &Entry> = entries
         .iter()
-        .filter(|entry| entry.node.get("instances").is_some())
+        .filter(|entry| entry.node.get(instances::INSTANCES.name).is_some())
         .map(|entry| (entry.name.value.as_str(), entry))
         .collect();
     for Entry { name, .. } in entries {

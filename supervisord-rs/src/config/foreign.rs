@@ -297,7 +297,7 @@ mod tests {
 
     #[test]
     fn every_advice_names_a_key_that_there_is() {
-        let known = crate::config::worker::known_keys();
+        let known = crate::config::worker::TABLE.names();
         for (foreign, _, here) in WORKER {
             if here.starts_with("nothing: ") || here.starts_with("the key under") {
                 continue;

@@ -10,8 +10,51 @@ use workers::fault::{Fault, Injection, InjectionError, Moment};
 use super::nearest::nearest;
 use super::problem::Problem;
 use super::reader::{Cursor, Section};
+use super::schema::key::key;
+use super::schema::{Key, Kind, Table};
 use super::settings::Resource;
 use super::uses::missing_for;
+
+pub(super) static INJECT: Key = key(
+    "inject",
+    Kind::List(&Kind::Section(&TABLE)),
+    "Faults on schedule, counted from each start of the worker. `supervisor: { fault_injection: \
+     allow }` goes with it.",
+)
+.or("[]")
+.such_as("[{ fault: signal-segv, every: 10s }]");
+static TABLE: Table = Table::of(&[&[&FAULT, &AFTER, &EVERY, &TIMES, &PROBABILITY, &SEED]]);
+static FAULT: Key = key(
+    "fault",
+    Kind::Text,
+    "What is committed: a name that `supervisord-rs faults` lists, with its parameter where it has \
+     one.",
+)
+.such_as("signal-segv")
+.needed();
+static AFTER: Key = key(
+    "after",
+    Kind::Duration,
+    "When, from the start of the worker on. Where it is not written: `every:`, or at once.",
+)
+.such_as("5s");
+static EVERY: Key =
+    key("every", Kind::Duration, "The time to the next one. Once, where it is not written.")
+        .such_as("10s");
+static TIMES: Key = key(
+    "times",
+    Kind::Number { low: 0, high: u32::MAX as i64 },
+    "How often at most. No bound, where it is not written.",
+)
+.such_as("3");
+static PROBABILITY: Key =
+    key("probability", Kind::Share { low: 0, high: 1000 }, "How likely each one is.").or("1");
+static SEED: Key = key(
+    "seed",
+    Kind::Number { low: 0, high: i64::MAX },
+    "What the probability draws with: the same seed gives the same faults.",
+)
+.or("0");
 
 /// What decides which faults a worker may have.
 #[derive(Clone, Copy, Debug)]
@@ -28,20 +71,19 @@ pub(super) struct Victim<'a> {
 
 /// Reads them.
 pub(super) fn read(worker: &Section<'_>, victim: Victim<'_>) -> Vec<InjectionSpec> {
-    let list = worker.get("inject").and_then(|cursor| cursor.list()).unwrap_or_default();
+    let list = worker.get(&INJECT).and_then(|cursor| cursor.list()).unwrap_or_default();
     list.iter().filter_map(|cursor| injection(cursor, victim)).collect()
 }
 
 fn injection(cursor: &Cursor<'_>, victim: Victim<'_>) -> Option<InjectionSpec> {
-    let section =
-        cursor.section(&["fault", "after", "every", "times", "probability", "seed"], &[])?;
+    let section = cursor.section(&TABLE)?;
     // Everything is looked at before anything is given up: all problems at once.
     let fault = fault(cursor, &section, victim);
-    let every = section.duration("every");
-    let seed = section.get("seed").and_then(|cursor| cursor.integer(0, i64::MAX));
-    let after = section.duration("after");
-    let times = section.count("times", 0);
-    let probability = section.get("probability").and_then(|cursor| cursor.permille((0, 1000)));
+    let every = section.duration(&EVERY);
+    let seed = section.get(&SEED).and_then(|cursor| cursor.integer(0, i64::MAX));
+    let after = section.duration(&AFTER);
+    let times = section.count(&TIMES, 0);
+    let probability = section.get(&PROBABILITY).and_then(|cursor| cursor.permille((0, 1000)));
     Some(InjectionSpec {
         fault: fault?,
         // Every ten seconds means ten seconds after the start first of all.
@@ -63,7 +105,7 @@ pub(crate) fn id_of(injection: Injection) -> FaultId {
 }
 
 fn fault(cursor: &Cursor<'_>, section: &Section<'_>, victim: Victim<'_>) -> Option<FaultId> {
-    let Some(written) = section.get("fault") else {
+    let Some(written) = section.get(&FAULT) else {
         cursor.refuse(
             "missing `fault:`",
             "`fault: segfault`, or another one of `supervisord-rs faults`",

@@ -4,25 +4,199 @@
 use super::foreign::Whose;
 use super::problems::At;
 use super::reader::{Cursor, Section};
+use super::schema::key::key;
+use super::schema::{Key, Kind, OnlyFor, Table};
 use super::settings::{CgroupLimits, IoLimit, Limits, ResourceLimit};
 
-/// Resources by name; what they are counted in decides how they are written.
-const RESOURCES: &[(&str, u32, Unit)] = &[
-    ("address_space", libc::RLIMIT_AS, Unit::Bytes),
-    ("core", libc::RLIMIT_CORE, Unit::Bytes),
-    ("cpu_time", libc::RLIMIT_CPU, Unit::Seconds),
-    ("data", libc::RLIMIT_DATA, Unit::Bytes),
-    ("file_size", libc::RLIMIT_FSIZE, Unit::Bytes),
-    ("locked_memory", libc::RLIMIT_MEMLOCK, Unit::Bytes),
-    ("message_queues", libc::RLIMIT_MSGQUEUE, Unit::Bytes),
-    ("open_files", libc::RLIMIT_NOFILE, Unit::Count),
-    ("processes", libc::RLIMIT_NPROC, Unit::Count),
-    ("realtime_priority", libc::RLIMIT_RTPRIO, Unit::Count),
-    ("pending_signals", libc::RLIMIT_SIGPENDING, Unit::Count),
-    ("stack", libc::RLIMIT_STACK, Unit::Bytes),
+/// A limit of setrlimit(2); what it is counted in decides how it is written.
+struct Resource {
+    key: Key,
+    number: u32,
+    unit: Unit,
+}
+
+const fn resource(name: &'static str, number: u32, unit: Unit, about: &'static str) -> Resource {
+    let kind = match unit {
+        Unit::Bytes => OF_BYTES,
+        Unit::Seconds => OF_SECONDS,
+        Unit::Count => OF_COUNT,
+    };
+    Resource { key: key(name, kind, about), number, unit }
+}
+
+static RESOURCES: [Resource; 12] = [
+    resource(
+        "address_space",
+        libc::RLIMIT_AS,
+        Unit::Bytes,
+        "The address space of a process (`RLIMIT_AS`).",
+    ),
+    resource(
+        "core",
+        libc::RLIMIT_CORE,
+        Unit::Bytes,
+        "The core file of a crash (`RLIMIT_CORE`). None is written, where this is not written.",
+    ),
+    resource(
+        "cpu_time",
+        libc::RLIMIT_CPU,
+        Unit::Seconds,
+        "The processor time of a process, in whole seconds (`RLIMIT_CPU`). SIGXCPU at the soft \
+         limit, SIGKILL at the hard one.",
+    ),
+    resource("data", libc::RLIMIT_DATA, Unit::Bytes, "The data of a process (`RLIMIT_DATA`)."),
+    resource(
+        "file_size",
+        libc::RLIMIT_FSIZE,
+        Unit::Bytes,
+        "The largest file that it can write (`RLIMIT_FSIZE`). SIGXFSZ beyond it.",
+    ),
+    resource(
+        "locked_memory",
+        libc::RLIMIT_MEMLOCK,
+        Unit::Bytes,
+        "Memory that mlock(2) keeps from being swapped out (`RLIMIT_MEMLOCK`).",
+    ),
+    resource(
+        "message_queues",
+        libc::RLIMIT_MSGQUEUE,
+        Unit::Bytes,
+        "POSIX message queues of its user (`RLIMIT_MSGQUEUE`).",
+    ),
+    resource(
+        "open_files",
+        libc::RLIMIT_NOFILE,
+        Unit::Count,
+        "Descriptors of a process (`RLIMIT_NOFILE`).",
+    ),
+    resource(
+        "processes",
+        libc::RLIMIT_NPROC,
+        Unit::Count,
+        "Processes and threads of its user, whoever has started them (`RLIMIT_NPROC`). `pids:` \
+         counts those of the worker.",
+    ),
+    resource(
+        "realtime_priority",
+        libc::RLIMIT_RTPRIO,
+        Unit::Count,
+        "The highest real-time priority that it may take (`RLIMIT_RTPRIO`).",
+    ),
+    resource(
+        "pending_signals",
+        libc::RLIMIT_SIGPENDING,
+        Unit::Count,
+        "Signals that may wait for processes of its user (`RLIMIT_SIGPENDING`).",
+    ),
+    resource(
+        "stack",
+        libc::RLIMIT_STACK,
+        Unit::Bytes,
+        "The stack of the main thread of a process (`RLIMIT_STACK`).",
+    ),
 ];
-/// Those of the cgroup.
-const CGROUP: [&str; 6] = ["memory", "memory_high", "cpu", "cpu_weight", "pids", "io"];
+static RESOURCE_KEYS: [&Key; 12] = {
+    let mut keys = [&RESOURCES[0].key; 12];
+    let mut at = 0;
+    while at < RESOURCES.len() {
+        keys[at] = &RESOURCES[at].key;
+        at += 1;
+    }
+    keys
+};
+
+const OF_BYTES: Kind = Kind::Either(&[Kind::Size, UNLIMITED, Kind::Section(&SIZES)]);
+const OF_SECONDS: Kind = Kind::Either(&[Kind::Duration, UNLIMITED, Kind::Section(&TIMES)]);
+const OF_COUNT: Kind = Kind::Either(&[ANY_NUMBER, UNLIMITED, Kind::Section(&NUMBERS)]);
+const UNLIMITED: Kind = Kind::Words(&["unlimited"]);
+const ANY_NUMBER: Kind = Kind::Number { low: 0, high: i64::MAX };
+const ANY_COUNT: Kind = Kind::Number { low: 1, high: i64::MAX };
+static SIZES: Table = Table::of(&[&[&SOFT_SIZE, &HARD_SIZE]]);
+static TIMES: Table = Table::of(&[&[&SOFT_TIME, &HARD_TIME]]);
+static NUMBERS: Table = Table::of(&[&[&SOFT_NUMBER, &HARD_NUMBER]]);
+static SOFT_SIZE: Key = soft(Kind::Either(&[Kind::Size, UNLIMITED])).such_as("8MiB");
+static HARD_SIZE: Key = hard(Kind::Either(&[Kind::Size, UNLIMITED])).such_as("64MiB");
+static SOFT_TIME: Key = soft(Kind::Either(&[Kind::Duration, UNLIMITED])).such_as("10s");
+static HARD_TIME: Key = hard(Kind::Either(&[Kind::Duration, UNLIMITED])).such_as("20s");
+static SOFT_NUMBER: Key = soft(Kind::Either(&[ANY_NUMBER, UNLIMITED])).such_as("1024");
+static HARD_NUMBER: Key = hard(Kind::Either(&[ANY_NUMBER, UNLIMITED])).such_as("4096");
+
+const fn soft(kind: Kind) -> Key {
+    key("soft", kind, "What holds. The hard limit, where it is not written.")
+}
+
+const fn hard(kind: Kind) -> Key {
+    key("hard", kind, "How far the process itself may raise it.")
+}
+
+/// Of a worker.
+pub(super) static LIMITS: Key = key(
+    "limits",
+    Kind::Section(&TABLE),
+    "What it may use: the limits of setrlimit(2), which hold for each process, and those of its \
+     cgroup, which hold for the worker and all that it starts. `unlimited` cancels one of \
+     `defaults:`.",
+)
+.such_as("{ open_files: 4096, memory: 256MiB }")
+.only_for(OnlyFor::Processes);
+/// Of a cell.
+pub(super) static LIMITS_OF_CELL: Key =
+    key("limits", Kind::Section(&TABLE), "What its process may use, for all its threads together.")
+        .such_as("{ memory: 512MiB }");
+static TABLE: Table =
+    Table::of(&[&RESOURCE_KEYS, &[&MEMORY, &MEMORY_HIGH, &CPU, &CPU_WEIGHT, &PIDS, &IO]])
+        .like(Whose::Limits);
+static MEMORY: Key = key(
+    "memory",
+    Kind::Either(&[Kind::Size, UNLIMITED]),
+    "The most memory of the cgroup, 1MiB or more; beyond it the kernel kills the whole worker.",
+)
+.such_as("256MiB");
+static MEMORY_HIGH: Key = key(
+    "memory_high",
+    Kind::Either(&[Kind::Size, UNLIMITED]),
+    "Beyond it the kernel slows the worker down and takes memory back; it kills nothing.",
+)
+.such_as("224MiB");
+static CPU: Key = key(
+    "cpu",
+    Kind::Either(&[Kind::Percent, UNLIMITED]),
+    "The most processor time, in percent of one processor, measured over 100 ms.",
+)
+.such_as("50%");
+static CPU_WEIGHT: Key = key(
+    "cpu_weight",
+    Kind::Either(&[Kind::Number { low: 1, high: WEIGHT_MAX }, UNLIMITED]),
+    "Its share of a processor that others want too, beside their weights. 100 for each that has \
+     none.",
+)
+.such_as("200");
+static PIDS: Key = key(
+    "pids",
+    Kind::Either(&[ANY_COUNT, UNLIMITED]),
+    "Processes and threads of the worker; beyond it fork(2) fails.",
+)
+.such_as("64");
+static IO: Key = key(
+    "io",
+    Kind::Either(&[Kind::ByName("block device", &Kind::Section(&IO_TABLE)), UNLIMITED]),
+    "Bytes and operations a second, by block device.",
+)
+.such_as("{ /dev/sda: { write_bytes: 10MiB } }");
+static IO_TABLE: Table =
+    Table::of(&[&[&READ_BYTES, &WRITE_BYTES, &READ_OPERATIONS, &WRITE_OPERATIONS]]);
+static READ_BYTES: Key =
+    key("read_bytes", Kind::Either(&[Kind::Size, UNLIMITED]), "Bytes read a second.")
+        .such_as("10MiB");
+static WRITE_BYTES: Key =
+    key("write_bytes", Kind::Either(&[Kind::Size, UNLIMITED]), "Bytes written a second.")
+        .such_as("10MiB");
+static READ_OPERATIONS: Key =
+    key("read_operations", Kind::Either(&[ANY_COUNT, UNLIMITED]), "Reads a second.").such_as("500");
+static WRITE_OPERATIONS: Key =
+    key("write_operations", Kind::Either(&[ANY_COUNT, UNLIMITED]), "Writes a second.")
+        .such_as("500");
+
 /// No program lives in less, and `memory: 256` is a unit forgotten.
 const MEMORY_MIN: u64 = 1024 * 1024;
 /// A thousand processors.
@@ -40,28 +214,28 @@ enum Unit {
 /// `limits: { open_files: 4096, core: unlimited, stack: { soft: 8MiB, hard: 64MiB }, memory:
 /// 256MiB, cpu: 50% }`
 pub(super) fn read(cursor: &Cursor<'_>) -> Limits {
-    let known: Vec<&str> = RESOURCES.iter().map(|(name, ..)| *name).chain(CGROUP).collect();
-    let Some(section) = cursor.section_of(Whose::Limits, &known, &[]) else {
-        return Limits::default();
-    };
+    let Some(section) = cursor.section(&TABLE) else { return Limits::default() };
     let resources =
-        RESOURCES.iter().filter_map(|resource| resource_limit(&section, *resource)).collect();
+        RESOURCES.iter().filter_map(|resource| resource_limit(&section, resource)).collect();
     Limits { resources, cgroup: cgroup(&section) }
 }
 
-fn resource_limit(
-    section: &Section<'_>,
-    (name, resource, unit): (&'static str, u32, Unit),
-) -> Option<ResourceLimit> {
-    let cursor = section.get(name)?;
+fn resource_limit(section: &Section<'_>, of: &'static Resource) -> Option<ResourceLimit> {
+    let (name, resource, unit) = (of.key.name, of.number, of.unit);
+    let cursor = section.get(&of.key)?;
     if cursor.is_scalar() {
         let limit = ResourceLimit { resource, name, soft: amount(&cursor, unit)?, hard: None };
         warn_of_small(&cursor, limit);
         return Some(limit);
     }
-    let both = cursor.section(&["soft", "hard"], &[])?;
-    let hard = both.get("hard").and_then(|cursor| amount(&cursor, unit));
-    let soft = both.get("soft").and_then(|cursor| amount(&cursor, unit)).or(hard)?;
+    let (table, soft, hard) = match unit {
+        Unit::Bytes => (&SIZES, &SOFT_SIZE, &HARD_SIZE),
+        Unit::Seconds => (&TIMES, &SOFT_TIME, &HARD_TIME),
+        Unit::Count => (&NUMBERS, &SOFT_NUMBER, &HARD_NUMBER),
+    };
+    let both = cursor.section(table)?;
+    let hard = both.get(hard).and_then(|cursor| amount(&cursor, unit));
+    let soft = both.get(soft).and_then(|cursor| amount(&cursor, unit)).or(hard)?;
     if hard.is_some_and(|hard| soft > hard) {
         cursor.refuse("the soft limit is above the hard one", "`soft` no higher than `hard`");
     }
@@ -98,15 +272,15 @@ fn is_unlimited(cursor: &Cursor<'_>) -> bool {
 
 /// `unlimited` takes back what stands in `defaults:`.
 fn cgroup(section: &Section<'_>) -> CgroupLimits {
-    let get = |key: &str| section.get(key).filter(|cursor| !is_unlimited(cursor));
-    let (memory, high) = (get("memory"), get("memory_high"));
+    let get = |key: &'static Key| section.get(key).filter(|cursor| !is_unlimited(cursor));
+    let (memory, high) = (get(&MEMORY), get(&MEMORY_HIGH));
     let limits = CgroupLimits {
         memory: memory.as_ref().and_then(bytes),
         memory_high: high.as_ref().and_then(bytes),
-        cpu: get("cpu").and_then(|cursor| percent(&cursor)),
-        cpu_weight: get("cpu_weight").and_then(|cursor| weight(&cursor)),
-        pids: get("pids").and_then(|cursor| count(&cursor)),
-        io: get("io").map(|cursor| io(&cursor)).unwrap_or_default(),
+        cpu: get(&CPU).and_then(|cursor| percent(&cursor)),
+        cpu_weight: get(&CPU_WEIGHT).and_then(|cursor| weight(&cursor)),
+        pids: get(&PIDS).and_then(|cursor| count(&cursor)),
+        io: get(&IO).map(|cursor| io(&cursor)).unwrap_or_default(),
     };
     if let (Some(memory), Some(high), Some(cursor)) = (limits.memory, limits.memory_high, high)
         && high > memory
@@ -164,9 +338,8 @@ fn io_limit(device: At<String>, cursor: &Cursor<'_>) -> Option<IoLimit> {
         );
         return None;
     }
-    let section = cursor
-        .section(&["read_bytes", "write_bytes", "read_operations", "write_operations"], &[])?;
-    let amount = |key: &str, is_size: bool| {
+    let section = cursor.section(&IO_TABLE)?;
+    let amount = |key: &'static Key, is_size: bool| {
         let cursor = section.get(key).filter(|cursor| !is_unlimited(cursor))?;
         let amount = if is_size { cursor.size()?.value } else { count(&cursor)? };
         if amount == 0 {
@@ -176,9 +349,9 @@ fn io_limit(device: At<String>, cursor: &Cursor<'_>) -> Option<IoLimit> {
     };
     Some(IoLimit {
         device: device.value.into(),
-        read_bytes: amount("read_bytes", true),
-        write_bytes: amount("write_bytes", true),
-        read_operations: amount("read_operations", false),
-        write_operations: amount("write_operations", false),
+        read_bytes: amount(&READ_BYTES, true),
+        write_bytes: amount(&WRITE_BYTES, true),
+        read_operations: amount(&READ_OPERATIONS, false),
+        write_operations: amount(&WRITE_OPERATIONS, false),
     })
 }

@@ -2,17 +2,19 @@
 //! also where the file asks for it by saying nothing.
 
 use super::reader::{Cursor, Section};
+use super::resources::ON_DEATH_OF_HOLDER;
+use super::resources::{BY_OF_QUEUE, BY_OF_REGION, BY_OF_SEMAPHORE, DELIVERY, SEALED};
+use super::schema::Key;
 use super::settings::{Carrier, Mechanism};
 
 /// What has the permits of a semaphore. `None`: that is wrong.
 pub(super) fn of_semaphore(section: &Section<'_>, cursor: &Cursor<'_>) -> Option<Mechanism> {
-    let written = section.get("on_owner_death");
-    let words = [("release", false), ("lose", true)];
+    let written = section.get(&ON_DEATH_OF_HOLDER);
     let loses = match &written {
-        Some(written) => written.choice(&words)?.value,
+        Some(written) => written.choice(&ON_HOLDER_DEATH)?.value,
         None => false,
     };
-    let by = mechanism(section, "tracked")?;
+    let by = mechanism(section, &BY_OF_SEMAPHORE, &OF_SEMAPHORE)?;
     let place = written.as_ref().unwrap_or(cursor);
     match (by, loses) {
         (Mechanism::Own, false) | (Mechanism::Posix, true) => {}
@@ -30,12 +32,12 @@ pub(super) fn of_semaphore(section: &Section<'_>, cursor: &Cursor<'_>) -> Option
 
 /// What has the bytes of a region. `None`: that is wrong.
 pub(super) fn of_region(section: &Section<'_>, cursor: &Cursor<'_>) -> Option<Mechanism> {
-    let written = section.get("sealed");
+    let written = section.get(&SEALED);
     let is_sealed = match &written {
         Some(written) => written.boolean()?.value,
         None => true,
     };
-    let by = mechanism(section, "memfd")?;
+    let by = mechanism(section, &BY_OF_REGION, &OF_REGION)?;
     let place = written.as_ref().unwrap_or(cursor);
     match (by, is_sealed) {
         (Mechanism::Own, true) | (Mechanism::Posix, false) => {}
@@ -51,9 +53,24 @@ pub(super) fn of_region(section: &Section<'_>, cursor: &Cursor<'_>) -> Option<Me
     Some(by)
 }
 
-fn mechanism(section: &Section<'_>, own: &str) -> Option<Mechanism> {
-    let Some(cursor) = section.get("by") else { return Some(Mechanism::Own) };
-    Some(cursor.choice(&[(own, Mechanism::Own), ("posix", Mechanism::Posix)])?.value)
+/// Whether the permits of a dead holder are lost.
+pub(super) const ON_HOLDER_DEATH: [(&str, bool); 2] = [("release", false), ("lose", true)];
+/// `by:` of a semaphore.
+pub(super) const OF_SEMAPHORE: [(&str, Mechanism); 2] =
+    [("tracked", Mechanism::Own), ("posix", Mechanism::Posix)];
+/// `by:` of a region.
+pub(super) const OF_REGION: [(&str, Mechanism); 2] =
+    [("memfd", Mechanism::Own), ("posix", Mechanism::Posix)];
+/// `delivery:` of a queue: whether what a dead taker had comes again.
+pub(super) const DELIVERIES: [(&str, bool); 2] = [("at-least-once", true), ("at-most-once", false)];
+
+fn mechanism(
+    section: &Section<'_>,
+    key: &'static Key,
+    words: &[(&str, Mechanism)],
+) -> Option<Mechanism> {
+    let Some(cursor) = section.get(key) else { return Some(Mechanism::Own) };
+    Some(cursor.choice(words)?.value)
 }
 
 /// What carries a queue. `None`: that is wrong, or more is asked of it than it can promise.
@@ -64,16 +81,15 @@ pub(super) fn of_queue(section: &Section<'_>, cursor: &Cursor<'_>) -> Option<Car
 }
 
 fn carrier(section: &Section<'_>) -> Option<Carrier> {
-    let Some(cursor) = section.get("by") else { return Some(Carrier::Ring) };
+    let Some(cursor) = section.get(&BY_OF_QUEUE) else { return Some(Carrier::Ring) };
     let all = [Carrier::Ring, Carrier::Pipe, Carrier::Socket, Carrier::Mqueue];
     Some(cursor.choice(&all.map(|one| (one.word(), one)))?.value)
 }
 
 /// What the carrier cannot promise is not asked for, also not by saying nothing.
 fn delivery(section: &Section<'_>, cursor: &Cursor<'_>, by: Option<Carrier>) {
-    let written = section.get("delivery");
-    let words = [("at-least-once", true), ("at-most-once", false)];
-    let again = written.as_ref().and_then(|written| written.choice(&words));
+    let written = section.get(&DELIVERY);
+    let again = written.as_ref().and_then(|written| written.choice(&DELIVERIES));
     let is_wrong = written.is_some() && again.is_none();
     let again = again.is_none_or(|again| again.value);
     let Some(by) = by.filter(|_| !is_wrong) else { return };

@@ -14,6 +14,7 @@
 //! | `quote` | the lines of the file that a problem shows |
 //! | `nearest`, `foreign` | what a misspelt key stands for, and one of another supervisor |
 //! | `later` | keys of later versions, and what does their work today |
+//! | `schema` | the keys that can stand in a file, in tables |
 //! | `reader`, `scalars` | typed values out of the tree |
 //! | `assemble` | the whole file: names become ids, contradictions found |
 //! | `entries` | the entries of `workers:`, and their names |
@@ -82,6 +83,7 @@ mod restart;
 mod scalars;
 pub mod scenario;
 mod scheduler;
+pub mod schema;
 pub mod settings;
 mod size;
 mod sockets;
@@ -117,6 +119,18 @@ pub use source::Source;
 pub use taken::{Argument, taken};
 pub(crate) use uses::missing_for;
 use workers::Registry;
+
+/// The keys of a configuration.
+#[must_use]
+pub fn configuration_keys() -> &'static schema::Table {
+    &assemble::TOP
+}
+
+/// The keys of a scenario.
+#[must_use]
+pub fn scenario_keys() -> &'static schema::Table {
+    &scenario::TABLE
+}
 
 /// Reads and checks a configuration file.
 ///

@@ -5,6 +5,8 @@ use std::time::Duration;
 use super::pattern::Patterns;
 use super::problems::Problems;
 use super::reader::{Cursor, Section};
+use super::schema::key::key;
+use super::schema::{Key, Kind, Table};
 use super::settings::{Address, Check, Health, Probe, Ready, default};
 
 impl Address {
@@ -19,11 +21,99 @@ impl Address {
     }
 }
 
-const MEANS: [&str; 3] = ["tcp", "http", "exec"];
-/// Keys of `ready:`; that of a `worker:`, which reports by itself, has `timeout` alone.
-pub(super) const READY_KEYS: [&str; 9] =
-    ["after", "timeout", "notify", "fd", "log", "tcp", "http", "exec", "every"];
-const PACE: [&str; 5] = ["every", "timeout", "successes", "failures", "start_period"];
+pub(super) static READY: Key = key(
+    "ready",
+    Kind::Either(&[Kind::Words(&["notify"]), Kind::Section(&READY_TABLE)]),
+    "When it counts as running: one condition, and how long that may take. Registered code reports \
+     it itself, and has `timeout:` alone. `notify` is short for `{ notify: true }`.",
+)
+.such_as("{ tcp: \"127.0.0.1:6379\", timeout: 1m }");
+/// That of a `worker:`, which reports by itself, has `timeout` alone.
+pub(super) static READY_TABLE: Table =
+    Table::of(&[&[&AFTER, &READY_TIMEOUT, &NOTIFY, &FD, &LOG, &TCP, &HTTP, &EXEC, &READY_EVERY]]);
+static AFTER: Key = key("after", Kind::Duration, "It has run so long.").or("1s");
+pub(super) static READY_TIMEOUT: Key = key(
+    "timeout",
+    Kind::Duration,
+    "A start that takes longer has failed. 30s where it is not written; not with `after:`.",
+)
+.such_as("1m");
+static NOTIFY: Key = key(
+    "notify",
+    Kind::Boolean,
+    "`READY=1` came by sd_notify(3), from the worker or a descendant.",
+)
+.or("false");
+static FD: Key = key(
+    "fd",
+    Kind::Number { low: 3, high: 63 },
+    "It wrote a newline to this descriptor, as s6 programs do.",
+)
+.such_as("3");
+static LOG: Key =
+    key("log", Kind::Pattern, "A line of its output matches this.").such_as("ready to accept");
+static READY_EVERY: Key =
+    key("every", Kind::Duration, "The time between two questions.").or("100ms");
+
+/// Keys of a question; the address of a load of a drill is one too.
+pub(super) static MEANS: [&Key; 3] = [&TCP, &HTTP, &EXEC];
+pub(super) static TCP: Key = key(
+    "tcp",
+    Kind::Address,
+    "A connection to this address is accepted: an IP address and a port, or `unix:PATH`.",
+)
+.such_as("127.0.0.1:6379");
+pub(super) static HTTP: Key = key(
+    "http",
+    Kind::Url,
+    "`GET` is answered with a status from 200 to 399. The host is an IP address or `localhost`.",
+)
+.such_as("http://127.0.0.1:8080/health");
+static EXEC: Key = key(
+    "exec",
+    Kind::Command,
+    "The command ends with status 0. It has the execution environment of the worker.",
+)
+.such_as("[redis-cli, ping]");
+
+pub(super) static HEALTH: Key = key(
+    "health",
+    Kind::Section(&HEALTH_TABLE),
+    "How its health is watched. One probe alone is short for `liveness:`.",
+)
+.such_as("{ http: \"http://127.0.0.1:8080/health\", every: 5s }");
+static HEALTH_TABLE: Table = Table::of(&[&[&STARTUP, &READINESS, &LIVENESS], &MEANS, &PACE]);
+static PROBE_TABLE: Table = Table::of(&[&MEANS, &PACE]);
+static STARTUP: Key = key(
+    "startup",
+    Kind::Section(&PROBE_TABLE),
+    "Says that a command has started, in place of `ready:`.",
+)
+.such_as("{ tcp: \"127.0.0.1:6379\" }");
+static READINESS: Key =
+    key("readiness", Kind::Section(&PROBE_TABLE), "Dependents and `status` see what it says.")
+        .such_as("{ tcp: \"127.0.0.1:6379\" }");
+static LIVENESS: Key = key(
+    "liveness",
+    Kind::Section(&PROBE_TABLE),
+    "A worker that fails it is stopped, which counts as a failure.",
+)
+.such_as("{ tcp: \"127.0.0.1:6379\" }");
+static PROBES: [&Key; 3] = [&STARTUP, &READINESS, &LIVENESS];
+static PACE: [&Key; 5] = [&EVERY, &TIMEOUT, &SUCCESSES, &FAILURES, &START_PERIOD];
+static EVERY: Key = key("every", Kind::Duration, "The time between two questions.").or("10s");
+static TIMEOUT: Key =
+    key("timeout", Kind::Duration, "An answer that takes longer is a failure.").or("1s");
+static SUCCESSES: Key = key("successes", COUNT, "So many in a row make it well again.").or("1");
+static FAILURES: Key = key("failures", COUNT, "So many in a row make it ill.").or("3");
+static START_PERIOD: Key = key(
+    "start_period",
+    Kind::Duration,
+    "Failures do not count in the first time of a worker, until a question has succeeded.",
+)
+.or("0s");
+const COUNT: Kind = Kind::Number { low: 1, high: u32::MAX as i64 };
+
 const ADDRESS: &str = "an IP address and a port, such as 127.0.0.1:6379 or [::1]:80, or unix:PATH";
 
 /// What `ready:` says: how, and how long it may take; `after` where it is a matter of time.
@@ -36,24 +126,23 @@ pub(super) struct WrittenReady {
 
 /// `ready:` of a command.
 pub(super) fn ready(worker: &Section<'_>, patterns: &Patterns) -> WrittenReady {
-    let Some(cursor) = worker.get("ready") else { return WrittenReady::default() };
+    let Some(cursor) = worker.get(&READY) else { return WrittenReady::default() };
     if cursor.is_scalar() {
         let longer = "a mapping such as { tcp: \"127.0.0.1:80\" } or { after: 3s }";
         let ready = cursor.choice_or(&[("notify", ())], Some(longer)).map(|_| Ready::Notify);
         return WrittenReady { ready, ..WrittenReady::default() };
     }
-    let Some(section) = cursor.section(&READY_KEYS, &[]) else { return WrittenReady::default() };
-    let after = section.duration("after");
+    let Some(section) = cursor.section(&READY_TABLE) else { return WrittenReady::default() };
+    let after = section.duration(&AFTER);
     let mut means = Vec::new();
-    if section.boolean("notify") == Some(true) {
+    if section.boolean(&NOTIFY) == Some(true) {
         means.push(Ready::Notify);
     }
-    if let Some(fd) = section.get("fd").and_then(|cursor| cursor.integer(3, 63)) {
+    if let Some(fd) = section.get(&FD).and_then(|cursor| cursor.integer(3, 63)) {
         means.push(Ready::Newline(i32::try_from(fd.value).unwrap_or(3)));
     }
-    means
-        .extend(section.string("log").and_then(|log| patterns.read(&log, &cursor)).map(Ready::Log));
-    let every = section.duration("every").unwrap_or(Duration::from_millis(100));
+    means.extend(section.string(&LOG).and_then(|log| patterns.read(&log, &cursor)).map(Ready::Log));
+    let every = section.duration(&READY_EVERY).unwrap_or(Duration::from_millis(100));
     let every = every.max(Duration::from_millis(1));
     means.extend(check(&section, &cursor).into_iter().map(|check| {
         let timeout = Duration::from_secs(1);
@@ -72,19 +161,17 @@ pub(super) fn ready(worker: &Section<'_>, patterns: &Patterns) -> WrittenReady {
             "one of: after, notify, fd, log, tcp, http, exec",
         );
     }
-    WrittenReady { ready: means.pop(), after, timeout: section.duration("timeout") }
+    WrittenReady { ready: means.pop(), after, timeout: section.duration(&READY_TIMEOUT) }
 }
 
 /// `health:` of a command: the probes while it runs, and the one that says that it has started, if
 /// that is asked here.
 pub(super) fn health(worker: &Section<'_>) -> (Health, Option<Probe>) {
-    let Some(cursor) = worker.get("health") else { return (Health::default(), None) };
-    let known: Vec<&str> =
-        ["startup", "readiness", "liveness"].into_iter().chain(MEANS).chain(PACE).collect();
-    let Some(section) = cursor.section(&known, &[]) else { return (Health::default(), None) };
+    let Some(cursor) = worker.get(&HEALTH) else { return (Health::default(), None) };
+    let Some(section) = cursor.section(&HEALTH_TABLE) else { return (Health::default(), None) };
     // The short form is what is most often meant: is it of any use?
-    if MEANS.iter().any(|means| section.get(means).is_some()) {
-        if ["startup", "readiness", "liveness"].iter().any(|kind| section.get(kind).is_some()) {
+    if MEANS.iter().any(|means| section.has(means)) {
+        if PROBES.iter().any(|probe| section.has(probe)) {
             cursor.refuse(
                 "a probe beside `startup:`, `readiness:` or `liveness:`",
                 "the short form for liveness alone, or each probe under its own key",
@@ -92,31 +179,30 @@ pub(super) fn health(worker: &Section<'_>) -> (Health, Option<Probe>) {
         }
         return (Health { readiness: None, liveness: pace(&section, &cursor) }, None);
     }
-    let probe = |key: &str| {
+    let probe = |key: &'static Key| {
         let cursor = section.get(key)?;
-        let known: Vec<&str> = MEANS.into_iter().chain(PACE).collect();
-        pace(&cursor.section(&known, &[])?, &cursor)
+        pace(&cursor.section(&PROBE_TABLE)?, &cursor)
     };
-    (Health { readiness: probe("readiness"), liveness: probe("liveness") }, probe("startup"))
+    (Health { readiness: probe(&READINESS), liveness: probe(&LIVENESS) }, probe(&STARTUP))
 }
 
 fn pace(section: &Section<'_>, cursor: &Cursor<'_>) -> Option<Probe> {
     let check = check(section, cursor);
     let probe = Probe {
         check: check.or_else(|| {
-            if MEANS.iter().all(|means| section.get(means).is_none()) {
+            if !MEANS.iter().any(|means| section.has(means)) {
                 cursor.refuse("missing `tcp:`, `http:` or `exec:`", "one of: tcp, http, exec");
             }
             None
         })?,
         every: section
-            .duration("every")
+            .duration(&EVERY)
             .unwrap_or(Duration::from_secs(10))
             .max(Duration::from_millis(1)),
-        timeout: section.duration("timeout").unwrap_or(Duration::from_secs(1)),
-        successes: section.count("successes", 1).unwrap_or(1),
-        failures: Some(section.count("failures", 1).unwrap_or(3)),
-        start_period: section.duration("start_period").unwrap_or(Duration::ZERO),
+        timeout: section.duration(&TIMEOUT).unwrap_or(Duration::from_secs(1)),
+        successes: section.count(&SUCCESSES, 1).unwrap_or(1),
+        failures: Some(section.count(&FAILURES, 1).unwrap_or(3)),
+        start_period: section.duration(&START_PERIOD).unwrap_or(Duration::ZERO),
     };
     Some(probe)
 }
@@ -124,22 +210,24 @@ fn pace(section: &Section<'_>, cursor: &Cursor<'_>) -> Option<Probe> {
 /// The one question that is written.
 pub(super) fn check(section: &Section<'_>, cursor: &Cursor<'_>) -> Option<Check> {
     let mut checks = Vec::new();
-    if let Some(at) = section.string("tcp") {
+    if let Some(at) = section.string(&TCP) {
         match Address::in_file(&at.value, false, cursor.problems) {
             Some(address) => checks.push(Check::Tcp(address)),
-            None => section.get("tcp")?.refuse(format!("invalid address `{}`", at.value), ADDRESS),
+            None => section.get(&TCP)?.refuse(format!("invalid address `{}`", at.value), ADDRESS),
         }
     }
-    if let Some(at) = section.string("http") {
+    if let Some(at) = section.string(&HTTP) {
         match http(&at.value) {
             Some(check) => checks.push(check),
-            None => section.get("http")?.refuse(
+            None => section.get(&HTTP)?.refuse(
                 format!("invalid URL `{}`", at.value),
                 "http:// with an IP address or localhost, such as http://127.0.0.1:8080/health",
             ),
         }
     }
-    if let Some(command) = section.get("exec").and_then(|cursor| cursor.command(false)) {
+    // A load of a drill asks by itself.
+    let exec = if section.knows(&EXEC) { section.get(&EXEC) } else { None };
+    if let Some(command) = exec.and_then(|cursor| cursor.command(false)) {
         checks.push(Check::Exec(command.value));
     }
     if checks.len() > 1 {

@@ -2,20 +2,58 @@
 
 use super::arguments::Arguments;
 use super::code::Code;
+use super::execution;
 use super::kinds::{self, Kind};
 use super::later;
 use super::nearest::nearest;
 use super::node::Value;
 use super::problem::Problem;
 use super::reader::{Cursor, Section};
+use super::schema::key::key;
+use super::schema::{Key, Kind as Shape, OnlyFor};
 use super::settings::{Isolation, Program};
 use super::world;
 
+pub(super) static COMMAND: Key = key(
+    "command",
+    Shape::Either(&[Shape::Command, Shape::Text]),
+    "A program and its arguments, without a shell. A name without a slash is looked up in the \
+     worker's `PATH`, one with a slash is relative to the file. One text with `shell: true`.",
+)
+.such_as("[sleep, 1d]")
+.only_for(OnlyFor::Commands);
+pub(super) static WORKER: Key = key(
+    "worker",
+    Shape::Text,
+    "Registered code, in place of `command:`: a name that `supervisord-rs workers` lists.",
+)
+.such_as("sleeper")
+.only_for(OnlyFor::Code);
+pub(super) static ARGS: Key =
+    key("args", Shape::Anything, "The arguments of registered code, as its type wants them.")
+        .such_as("{ directory: /etc }")
+        .only_for(OnlyFor::Code);
+pub(super) static ISOLATION: Key = key(
+    "isolation",
+    Shape::Words(&["thread", "process"]),
+    "Where it runs: in a process of its own, or as a thread of the supervisor, or of the child \
+     process that `cell:` names.",
+)
+.or("process");
+pub(super) static CELL: Key = key(
+    "cell",
+    Shape::Name,
+    "Threads with the same cell share one child process. Where the file has `cells:`, they must \
+     list it.",
+)
+.such_as("batch")
+.only_for(OnlyFor::Threads);
+
 /// What it runs. `None` after a problem.
 pub(super) fn read(cursor: &Cursor<'_>, section: &Section<'_>, code: &Code<'_>) -> Option<Program> {
-    match (section.get("command"), section.get("worker")) {
+    match (section.get(&COMMAND), section.get(&WORKER)) {
         (Some(command), None) => {
-            if let Some(args) = section.get("args") {
+            if let Some(args) = section.get(&ARGS) {
                 let help = "write the arguments as further words of `command:`";
                 args.refuse_with("`args:` belongs to `worker:`", help);
             }
@@ -24,14 +62,14 @@ pub(super) fn read(cursor: &Cursor<'_>, section: &Section<'_>, code: &Code<'_>) 
         (None, Some(kind)) => registered(section, &kind, code),
         (Some(command), Some(kind)) => {
             let problem = kind.at(()).problem("a worker runs either a `command:` or a `worker:`");
-            let command = section.key_span("command").unwrap_or(command.node.span.clone());
+            let command = section.key_span(&COMMAND).unwrap_or(command.node.span.clone());
             cursor
                 .problems
                 .push(problem.beside(command, "the other one").help("remove one of the two"));
             None
         }
         // The problem with the misspelt key says it.
-        (None, None) if section.means("command") || section.means("worker") => None,
+        (None, None) if section.means(&COMMAND) || section.means(&WORKER) => None,
         (None, None) => {
             let expected = "`command: [PROGRAM, ...]`, or `worker: NAME` for registered code";
             cursor.refuse("missing `command:` or `worker:`", expected);
@@ -41,7 +79,7 @@ pub(super) fn read(cursor: &Cursor<'_>, section: &Section<'_>, code: &Code<'_>) 
 }
 
 fn command_of(command: &Cursor<'_>, section: &Section<'_>) -> Option<Program> {
-    if !section.boolean("shell").unwrap_or(false) {
+    if !section.boolean(&execution::SHELL).unwrap_or(false) {
         let words = command.command(true)?.value;
         world::warn_of_one_word(command, &words);
         // A shell or an interpreter among the words may replace variables itself.
@@ -79,7 +117,7 @@ fn registered(section: &Section<'_>, kind: &Cursor<'_>, code: &Code<'_>) -> Opti
         kind.problems.push(Problem { nearest, ..problem });
         return None;
     }
-    let written = section.get("args");
+    let written = section.get(&ARGS);
     let args = written.as_ref().map_or_else(|| serde_json::json!({}), Cursor::json);
     let (at, are_written) = (written.as_ref().unwrap_or(kind), written.is_some());
     Arguments { at, are_written, kind: &name.value, code }.check();
@@ -88,8 +126,8 @@ fn registered(section: &Section<'_>, kind: &Cursor<'_>, code: &Code<'_>) -> Opti
 
 /// Where it runs. `None` after a problem.
 pub(super) fn isolation(section: &Section<'_>, name: &str, is_sdk: bool) -> Option<Isolation> {
-    let written = section.get("isolation");
-    let cell = section.get("cell");
+    let written = section.get(&ISOLATION);
+    let cell = section.get(&CELL);
     let word = written.as_ref().and_then(|cursor| cursor.node.text());
     if let (Some(cursor), Some("sandbox")) = (&written, word) {
         let problem = cursor.at(()).problem("`sandbox` is not supported yet");

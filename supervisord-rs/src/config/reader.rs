@@ -6,11 +6,12 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::foreign::{self, Whose};
-use super::later::{self, Later};
+use super::later;
 use super::nearest::nearest;
 use super::node::{Entry, Node, Value};
 use super::problem::Problem;
 use super::problems::{At, Problems};
+use super::schema::{Key, Table};
 use super::words::shortened;
 
 /// A node on its way to a typed value.
@@ -27,6 +28,7 @@ pub(super) struct Section<'a> {
     entries: &'a [Entry],
     path: String,
     problems: &'a Problems,
+    table: &'static Table,
     /// Known keys that unknown ones most likely stand for.
     meant: Vec<String>,
 }
@@ -190,45 +192,39 @@ impl<'a> Cursor<'a> {
         Some(self.entries()?.into_iter().filter_map(text).collect())
     }
 
-    /// A mapping with known keys; others are problems: unknown, or of a later version.
-    pub(super) fn section(&self, known: &[&str], later: &[Later]) -> Option<Section<'a>> {
-        self.section_of(Whose::Other, known, later)
-    }
-
-    /// The same, where other supervisors have keys of their own for it.
-    pub(super) fn section_of(
-        &self,
-        whose: Whose,
-        known: &[&str],
-        later: &[Later],
-    ) -> Option<Section<'a>> {
+    /// A mapping with the keys of a table; others are problems: unknown, or of a later version.
+    pub(super) fn section(&self, table: &'static Table) -> Option<Section<'a>> {
         let Value::Map(entries) = &self.node.value else {
-            return self.refuse_value(&format!("a mapping with keys such as {}", sample(known)));
+            let keys = sample(&table.names());
+            return self.refuse_value(&format!("a mapping with keys such as {keys}"));
         };
         let mut meant = Vec::new();
         let is_unknown = |entry: &&Entry| {
             // `x-` is for what YAML alone needs, such as anchors.
-            !known.contains(&entry.key.as_str()) && !entry.key.starts_with("x-")
+            table.key(&entry.key).is_none() && !entry.key.starts_with("x-")
         };
         for entry in entries.iter().filter(is_unknown) {
-            let problem = self.unknown_key(entry, whose, known, later);
-            if foreign::is_command(&entry.key) && whose == Whose::Worker {
+            let problem = self.unknown_key(entry, table);
+            if foreign::is_command(&entry.key) && table.whose == Whose::Worker {
                 meant.push("command".to_owned());
             }
             meant.extend(problem.nearest.clone());
             self.problems.push(problem);
         }
-        Some(Section { entries, path: self.path.clone(), problems: self.problems, meant })
+        let path = self.path.clone();
+        Some(Section { entries, path, problems: self.problems, table, meant })
     }
 
-    fn unknown_key(&self, entry: &Entry, whose: Whose, known: &[&str], later: &[Later]) -> Problem {
+    fn unknown_key(&self, entry: &Entry, table: &'static Table) -> Problem {
+        let whose = table.whose;
         let path = join(&self.path, &entry.key);
         let path = if entry.value.is_default { under_defaults(&path) } else { path };
         let span = entry.key_span.clone();
-        if let Some((_, instead)) = later.iter().find(|(key, _)| *key == entry.key) {
+        if let Some((_, instead)) = table.later.iter().find(|(key, _)| *key == entry.key) {
             return later::problem(path, span, instead);
         }
         let problem = Problem::new(path, span, "unknown key");
+        let known = table.names();
         if self.problems.is_full() {
             // It is only counted, and so is what is missing because of it.
             let needed = NEEDED.into_iter().filter(|key| known.contains(key));
@@ -241,7 +237,7 @@ impl<'a> Cursor<'a> {
         if let Some(help) = foreign::exactly(whose, &entry.key, entry.value.text()) {
             return problem.help(help);
         }
-        match nearest(&entry.key, known.iter().copied()) {
+        match nearest(&entry.key, known) {
             Some(nearest) => Problem { nearest: Some(nearest), ..problem },
             None => {
                 Problem { help: foreign::nearly(whose, &entry.key, entry.value.text()), ..problem }
@@ -261,20 +257,39 @@ impl<'a> Cursor<'a> {
 }
 
 impl<'a> Section<'a> {
-    /// The value of a key, if it is written.
-    pub(super) fn get(&self, key: &str) -> Option<Cursor<'a>> {
-        let entry = self.entries.iter().find(|entry| entry.key == key)?;
-        Some(Cursor { node: &entry.value, path: join(&self.path, key), problems: self.problems })
+    /// The value of a key, if it is written. A key that is not in the table of this mapping would
+    /// never be there: it is unknown.
+    pub(super) fn get(&self, key: &'static Key) -> Option<Cursor<'a>> {
+        debug_assert!(self.knows(key), "`{}` is in no table of {}", key.name, self.path);
+        #[cfg(test)]
+        super::schema::key::note(key);
+        let entry = self.entry(key)?;
+        let path = join(&self.path, key.name);
+        Some(Cursor { node: &entry.value, path, problems: self.problems })
+    }
+
+    fn entry(&self, key: &'static Key) -> Option<&'a Entry> {
+        self.entries.iter().find(|entry| entry.key == key.name)
+    }
+
+    /// Whether this mapping can have it.
+    pub(super) fn knows(&self, key: &'static Key) -> bool {
+        self.table.key(key.name).is_some()
+    }
+
+    /// Whether it is written.
+    pub(super) fn has(&self, key: &'static Key) -> bool {
+        self.get(key).is_some()
     }
 
     /// Where a key is written.
-    pub(super) fn key_span(&self, key: &str) -> Option<Range<usize>> {
-        self.entries.iter().find(|entry| entry.key == key).map(|entry| entry.key_span.clone())
+    pub(super) fn key_span(&self, key: &'static Key) -> Option<Range<usize>> {
+        self.entry(key).map(|entry| entry.key_span.clone())
     }
 
     /// Whether an unknown key most likely stands for this one.
-    pub(super) fn means(&self, key: &str) -> bool {
-        self.meant.iter().any(|meant| meant == key)
+    pub(super) fn means(&self, key: &'static Key) -> bool {
+        self.meant.iter().any(|meant| meant == key.name)
     }
 
     /// The value of a key that this kind of worker can have. Where it cannot, that is an error,
@@ -282,7 +297,7 @@ impl<'a> Section<'a> {
     pub(super) fn get_if(
         &self,
         fits: bool,
-        key: &str,
+        key: &'static Key,
         message: &str,
         expected: &str,
     ) -> Option<Cursor<'a>> {
@@ -296,27 +311,27 @@ impl<'a> Section<'a> {
         None
     }
 
-    pub(super) fn duration(&self, key: &str) -> Option<Duration> {
+    pub(super) fn duration(&self, key: &'static Key) -> Option<Duration> {
         self.get(key)?.duration().map(|at| at.value)
     }
 
-    pub(super) fn boolean(&self, key: &str) -> Option<bool> {
+    pub(super) fn boolean(&self, key: &'static Key) -> Option<bool> {
         self.get(key)?.boolean().map(|at| at.value)
     }
 
-    pub(super) fn string(&self, key: &str) -> Option<At<String>> {
+    pub(super) fn string(&self, key: &'static Key) -> Option<At<String>> {
         self.get(key)?.string()
     }
 
-    pub(super) fn count(&self, key: &str, low: u32) -> Option<u32> {
+    pub(super) fn count(&self, key: &'static Key, low: u32) -> Option<u32> {
         self.get(key)?.count(low).map(|at| at.value)
     }
 
-    pub(super) fn size(&self, key: &str) -> Option<u64> {
+    pub(super) fn size(&self, key: &'static Key) -> Option<u64> {
         self.get(key)?.size().map(|at| at.value)
     }
 
-    pub(super) fn choice<T: Copy>(&self, key: &str, words: &[(&str, T)]) -> Option<T> {
+    pub(super) fn choice<T: Copy>(&self, key: &'static Key, words: &[(&str, T)]) -> Option<T> {
         self.get(key)?.choice(words).map(|at| at.value)
     }
 }

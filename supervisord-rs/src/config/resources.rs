@@ -6,12 +6,15 @@ use std::sync::Arc;
 use workers::runtime::endowment::OBJECT;
 use workers::shared::{CAPACITY_MAX, MESSAGE_MAX, PERMITS_MAX, REGION_MAX, lives};
 
-use super::mechanism;
+use super::mechanism::{self, DELIVERIES, OF_REGION, OF_SEMAPHORE, ON_HOLDER_DEATH};
 use super::memory::{self, shown};
 use super::nearest::nearest;
 use super::problem::Problem;
 use super::problems::{At, Problems};
 use super::reader::{Cursor, Section};
+use super::schema::key::key;
+use super::schema::kind::words;
+use super::schema::{Key, Kind as Shape, Table};
 use super::settings::{Carrier, OnOwnerDeath, Resource, ResourceKind, ResourcesByName, Scope};
 use super::worker;
 
@@ -41,6 +44,152 @@ const KINDS: [(&str, Kind); 7] = [
     ("topic", Kind::Topic),
 ];
 
+const SCOPES: [(&str, Scope); 2] = [("process", Scope::Process), ("machine", Scope::Machine)];
+const OWNER_DEATHS: [(&str, OnOwnerDeath); 4] = [
+    ("repair", OnOwnerDeath::Repair),
+    ("poison", OnOwnerDeath::Poison),
+    ("continue", OnOwnerDeath::Continue),
+    ("restart-users", OnOwnerDeath::RestartUsers),
+];
+
+/// Each kind of a resource has a table of its own.
+pub(super) static RESOURCES: Key = key(
+    "resources",
+    Shape::ByName(
+        "resource",
+        &Shape::Either(&[
+            Shape::Section(&QUEUE),
+            Shape::Section(&SEMAPHORE),
+            Shape::Section(&REGION),
+            Shape::Section(&MUTEX),
+            Shape::Section(&CONDITION),
+            Shape::Section(&RW_LOCK),
+            Shape::Section(&TOPIC),
+        ]),
+    ),
+    "What workers share: queues, locks and memory that survive the death of any user. A worker gets \
+     what its `uses:` names.",
+)
+.or("{}")
+.such_as("{ jobs: { kind: queue, capacity: 1024, message: 4KiB } }");
+static QUEUE: Table =
+    Table::of(&[&[&KIND_QUEUE, &CAPACITY_KEY, &MESSAGE_KEY, &SCOPE, &BY_OF_QUEUE, &DELIVERY]]);
+static SEMAPHORE: Table =
+    Table::of(&[&[&KIND_SEMAPHORE, &PERMITS, &ON_DEATH_OF_HOLDER, &SCOPE, &BY_OF_SEMAPHORE]]);
+static REGION: Table =
+    Table::of(&[&[&KIND_REGION, &SIZE, &GUARDED_BY, &SEALED, &SCOPE, &BY_OF_REGION]]);
+static MUTEX: Table = Table::of(&[&[&KIND_MUTEX, &ON_OWNER_DEATH, &SCOPE]]);
+static RW_LOCK: Table = Table::of(&[&[&KIND_RW_LOCK, &ON_OWNER_DEATH, &SCOPE]]);
+static CONDITION: Table = Table::of(&[&[&KIND_CONDITION, &OF_MUTEX, &SCOPE]]);
+static TOPIC: Table = Table::of(&[&[&KIND_TOPIC, &MESSAGE_KEY, &SCOPE]]);
+/// What has no `kind:` yet.
+static ANY: Table = Table::of(&[&[&KIND]]);
+
+static KIND: Key =
+    key("kind", Shape::Words(&words(&KINDS)), "What kind of resource it is.").needed();
+static KIND_QUEUE: Key = kind_key(Shape::Words(&["queue"]));
+static KIND_SEMAPHORE: Key = kind_key(Shape::Words(&["semaphore"]));
+static KIND_REGION: Key = kind_key(Shape::Words(&["region"]));
+static KIND_MUTEX: Key = kind_key(Shape::Words(&["mutex"]));
+static KIND_RW_LOCK: Key = kind_key(Shape::Words(&["rw-lock"]));
+static KIND_CONDITION: Key = kind_key(Shape::Words(&["condition"]));
+static KIND_TOPIC: Key = kind_key(Shape::Words(&["topic"]));
+
+const fn kind_key(word: Shape) -> Key {
+    key("kind", word, "What kind of resource it is.").needed()
+}
+
+static CAPACITY_KEY: Key = key(
+    "capacity",
+    Shape::Number { low: 1, high: CAPACITY_MAX as i64 },
+    "Messages at most, with those that are taken and not acknowledged. 64 with `by: pipe`, 10 with \
+     `by: mqueue`, and none with `by: socket`.",
+)
+.or("1024");
+static MESSAGE_KEY: Key =
+    key("message", Shape::Size, "Bytes of the longest message or value; up to 16MiB.").or("4KiB");
+static PERMITS: Key = key(
+    "permits",
+    Shape::Number { low: 1, high: PERMITS_MAX as i64 },
+    "How many holders there can be at a time.",
+)
+.such_as("4")
+.needed();
+static SIZE: Key = key(
+    "size",
+    Shape::Size,
+    "Bytes of the region; up to 512GiB, and not more than the machine has.",
+)
+.such_as("64MiB")
+.needed();
+static GUARDED_BY: Key = key(
+    "guarded_by",
+    Shape::Name,
+    "The mutex or rw-lock that its users agree on. Each of them has that in its `uses:` too.",
+)
+.such_as("door");
+static OF_MUTEX: Key = key(
+    "mutex",
+    Shape::Name,
+    "The mutex that it goes with. Each user has that in its `uses:` too.",
+)
+.such_as("door")
+.needed();
+pub(super) static ON_DEATH_OF_HOLDER: Key = key(
+    "on_owner_death",
+    Shape::Words(&words(&ON_HOLDER_DEATH)),
+    "What becomes of the permits of a dead holder. `lose` is all that `by: posix` can promise, and \
+     has to be written for it.",
+)
+.or("release");
+static ON_OWNER_DEATH: Key = key(
+    "on_owner_death",
+    Shape::Words(&words(&OWNER_DEATHS)),
+    "What becomes of the lock of a dead owner. `repair`: the next one learns of it, and mends the \
+     data. `poison`: none gets it any more. `continue`: as if nothing had happened. \
+     `restart-users`: all its users are restarted.",
+)
+.or("repair");
+pub(super) static SEALED: Key = key(
+    "sealed",
+    Shape::Boolean,
+    "Whether nothing can shrink it. `false` is all that `by: posix` can promise, and has to be \
+     written for it.",
+)
+.or("true");
+static SCOPE: Key = key(
+    "scope",
+    Shape::Words(&words(&SCOPES)),
+    "Who may be its users. `process`: all of them are in one fault domain, or the file is refused. \
+     The narrowest that holds all users, where it is not written.",
+)
+.such_as("machine");
+pub(super) static BY_OF_QUEUE: Key = key(
+    "by",
+    Shape::Words(&["ring", "pipe", "socket", "mqueue"]),
+    "What carries it. What the kernel carries loses what a dead taker had.",
+)
+.or("ring");
+pub(super) static BY_OF_SEMAPHORE: Key = key(
+    "by",
+    Shape::Words(&words(&OF_SEMAPHORE)),
+    "What has its permits. `posix`: a semaphore with a name (sem_overview(7)).",
+)
+.or("tracked");
+pub(super) static BY_OF_REGION: Key = key(
+    "by",
+    Shape::Words(&words(&OF_REGION)),
+    "What has its bytes. `posix`: shared memory with a name (shm_overview(7)).",
+)
+.or("memfd");
+pub(super) static DELIVERY: Key = key(
+    "delivery",
+    Shape::Words(&words(&DELIVERIES)),
+    "Whether what a dead taker had comes again. `at-most-once` is all that `pipe`, `socket` and \
+     `mqueue` can promise, and has to be written for them.",
+)
+.or("at-least-once");
+
 /// One entry, and where it is written.
 #[derive(Debug)]
 pub(super) struct Written {
@@ -57,7 +206,7 @@ pub(super) struct Written {
 
 /// Reads them.
 pub(super) fn read(top: &Section<'_>, problems: &Problems) -> Vec<Written> {
-    let entries = top.get("resources").and_then(|cursor| cursor.entries()).unwrap_or_default();
+    let entries = top.get(&RESOURCES).and_then(|cursor| cursor.entries()).unwrap_or_default();
     let all: Vec<Written> = entries
         .iter()
         .map(|(name, cursor)| {
@@ -80,7 +229,7 @@ fn warn_of_lives(top: &Section<'_>, all: &[Written], problems: &Problems) {
     if all.is_empty() || !problems.sees_world() || lives::are_known() {
         return;
     }
-    if let Some(cursor) = top.get("resources") {
+    if let Some(cursor) = top.get(&RESOURCES) {
         cursor.warn(
             "`/proc` is of another PID namespace: what the dead had comes back only while no other \
              has their number",
@@ -104,11 +253,14 @@ fn one(name: &At<String>, cursor: &Cursor<'_>) -> Written {
         resource: None,
     };
     let Some(kind) = kind(cursor) else { return nothing };
-    let Some(section) = cursor.section(keys(kind), &[]) else { return nothing };
+    let Some(section) = cursor.section(table(kind)) else { return nothing };
     let section = &section;
-    let scopes = [("process", Scope::Process), ("machine", Scope::Machine)];
-    let scope = section.get("scope").and_then(|cursor| cursor.choice(&scopes));
-    let needs = section.string(if matches!(kind, Kind::Region) { "guarded_by" } else { "mutex" });
+    let scope = section.get(&SCOPE).and_then(|cursor| cursor.choice(&SCOPES));
+    let needs = match kind {
+        Kind::Region => section.string(&GUARDED_BY),
+        Kind::Condition => section.string(&OF_MUTEX),
+        Kind::Queue | Kind::Semaphore | Kind::Mutex | Kind::RwLock | Kind::Topic => None,
+    };
     let on_owner_death = match kind {
         Kind::Mutex | Kind::RwLock => on_owner_death(section),
         Kind::Queue | Kind::Semaphore | Kind::Region | Kind::Condition | Kind::Topic => None,
@@ -129,8 +281,8 @@ fn kind(cursor: &Cursor<'_>) -> Option<Kind> {
         return missing();
     }
     // A list or a text is reported as such.
-    let Some(node) = cursor.node.get("kind") else {
-        return match cursor.section(&["kind"], &[]) {
+    let Some(node) = cursor.node.get(KIND.name) else {
+        return match cursor.section(&ANY) {
             Some(_) => missing(),
             None => None,
         };
@@ -139,14 +291,15 @@ fn kind(cursor: &Cursor<'_>) -> Option<Kind> {
     Some(Cursor { node, path, problems: cursor.problems }.choice(&KINDS)?.value)
 }
 
-fn keys(kind: Kind) -> &'static [&'static str] {
+fn table(kind: Kind) -> &'static Table {
     match kind {
-        Kind::Queue => &["kind", "capacity", "message", "scope", "by", "delivery"],
-        Kind::Semaphore => &["kind", "permits", "on_owner_death", "scope", "by"],
-        Kind::Region => &["kind", "size", "guarded_by", "sealed", "scope", "by"],
-        Kind::Mutex | Kind::RwLock => &["kind", "on_owner_death", "scope"],
-        Kind::Condition => &["kind", "mutex", "scope"],
-        Kind::Topic => &["kind", "message", "scope"],
+        Kind::Queue => &QUEUE,
+        Kind::Semaphore => &SEMAPHORE,
+        Kind::Region => &REGION,
+        Kind::Mutex => &MUTEX,
+        Kind::RwLock => &RW_LOCK,
+        Kind::Condition => &CONDITION,
+        Kind::Topic => &TOPIC,
     }
 }
 
@@ -158,7 +311,7 @@ fn what(
     on_owner_death: Option<OnOwnerDeath>,
 ) -> Option<ResourceKind> {
     let on_owner_death = on_owner_death.unwrap_or_default();
-    let message = || match section.get("message") {
+    let message = || match section.get(&MESSAGE_KEY) {
         Some(message) => bytes(&message, "a message", 1..=MESSAGE_MAX),
         None => Some(MESSAGE),
     };
@@ -166,7 +319,7 @@ fn what(
         Kind::Queue => {
             let by = mechanism::of_queue(section, cursor);
             let bounds = Bounds::of(by);
-            let capacity = match section.get("capacity") {
+            let capacity = match section.get(&CAPACITY_KEY) {
                 Some(written) if bounds.capacity_max == 0 => {
                     written.refuse_with(
                         "`by: socket` has no `capacity:`",
@@ -177,7 +330,7 @@ fn what(
                 Some(written) => number_of(&written, bounds.capacity_max),
                 None => Some(bounds.capacity),
             };
-            let message = match section.get("message") {
+            let message = match section.get(&MESSAGE_KEY) {
                 Some(written) => bytes(&written, "a message", 1..=bounds.message_max),
                 None => Some(MESSAGE),
             };
@@ -185,13 +338,13 @@ fn what(
         }
         Kind::Semaphore => {
             let by = mechanism::of_semaphore(section, cursor);
-            let permits = needed(cursor, section, "permits", "`permits: 4`")?;
+            let permits = needed(cursor, section, &PERMITS, "`permits: 4`")?;
             ResourceKind::Semaphore { permits: number_of(&permits, PERMITS_MAX)?, by: by? }
         }
         Kind::Region => {
             let by = mechanism::of_region(section, cursor);
-            let size = needed(cursor, section, "size", "`size: 64MiB`")?;
-            let guarded_by = section.get("guarded_by").and_then(|cursor| cursor.string());
+            let size = needed(cursor, section, &SIZE, "`size: 64MiB`")?;
+            let guarded_by = section.get(&GUARDED_BY).and_then(|cursor| cursor.string());
             ResourceKind::Region {
                 size: bytes(&size, "a region", 1..=REGION_MAX)?,
                 guarded_by: guarded_by.map(|name| name.value),
@@ -201,7 +354,8 @@ fn what(
         Kind::Mutex => ResourceKind::Mutex { on_owner_death },
         Kind::RwLock => ResourceKind::RwLock { on_owner_death },
         Kind::Condition => {
-            let mutex = needed(cursor, section, "mutex", "`mutex: NAME` of the one it goes with")?;
+            let mutex =
+                needed(cursor, section, &OF_MUTEX, "`mutex: NAME` of the one it goes with")?;
             ResourceKind::Condition { mutex: mutex.string()?.value }
         }
         Kind::Topic => ResourceKind::Topic { message: message()? },
@@ -237,12 +391,12 @@ impl Bounds {
 fn needed<'a>(
     cursor: &Cursor<'a>,
     section: &Section<'a>,
-    key: &str,
+    key: &'static Key,
     expected: &str,
 ) -> Option<Cursor<'a>> {
     let found = section.get(key);
     if found.is_none() && !section.means(key) {
-        cursor.refuse(format!("missing `{key}:`"), expected);
+        cursor.refuse(format!("missing `{}:`", key.name), expected);
     }
     found
 }
@@ -264,13 +418,7 @@ fn bytes(cursor: &Cursor<'_>, what: &str, range: RangeInclusive<usize>) -> Optio
 }
 
 fn on_owner_death(section: &Section<'_>) -> Option<At<OnOwnerDeath>> {
-    let words = [
-        ("repair", OnOwnerDeath::Repair),
-        ("poison", OnOwnerDeath::Poison),
-        ("continue", OnOwnerDeath::Continue),
-        ("restart-users", OnOwnerDeath::RestartUsers),
-    ];
-    section.get("on_owner_death")?.choice(&words)
+    section.get(&ON_OWNER_DEATH)?.choice(&OWNER_DEATHS)
 }
 
 /// What they may all take must be there: the kernel ends a process that finds that it is not. It

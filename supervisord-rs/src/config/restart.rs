@@ -5,6 +5,114 @@ use std::time::Duration;
 use supervision::spec::{Backoff, Exit, Limit, Restart, RestartPolicy};
 
 use super::reader::{Cursor, Section};
+use super::schema::key::key;
+use super::schema::kind::words;
+use super::schema::{Key, Kind, Table};
+
+pub(super) static RESTART: Key = key(
+    "restart",
+    Kind::Either(&[Kind::Words(&words(&POLICIES)), Kind::Section(&TABLE)]),
+    "Whether a worker that has ended is started again, how soon, and how often. A word alone is the \
+     `policy:`.",
+)
+.such_as("{ policy: always, backoff: { initial: 1s } }");
+static TABLE: Table =
+    Table::of(&[&[&POLICY, &BACKOFF, &LIMIT_KEY, &RESET_AFTER, &SLOW_RETRY, &SUCCESS, &NEVER_ON]]);
+static POLICY: Key = key(
+    "policy",
+    Kind::Words(&words(&POLICIES)),
+    "When it is started again. `always`: also after a success, as a job that runs again and again.",
+)
+.or("on-failure");
+static BACKOFF: Key = key(
+    "backoff",
+    Kind::Section(&BACKOFF_OF_WORKER),
+    "How long it waits before a restart: longer each time, until it has run for `reset_after:`.",
+)
+.or("{ initial: 100ms, factor: 2, max: 30s, jitter: 0.1 }");
+static LIMIT_KEY: Key = key(
+    "limit",
+    Kind::Section(&LIMIT_OF_WORKER),
+    "Beyond it the worker is quarantined until you start it. Every restart counts, as in systemd \
+     and OTP.",
+)
+.or("{ restarts: 5, within: 60s }");
+static RESET_AFTER: Key = key(
+    "reset_after",
+    Kind::Duration,
+    "After it has run so long, the backoff begins again at `initial:`.",
+)
+.or("60s");
+static SLOW_RETRY: Key = key(
+    "slow_retry",
+    Kind::Duration,
+    "A worker that is quarantined by its limit is tried again after so long. Not before you start \
+     it, where this is not written.",
+)
+.such_as("10m");
+static SUCCESS: Key = key(
+    "success",
+    Kind::OneOrMore(&Kind::Exit),
+    "Exit statuses and signals that are no failures, besides 0.",
+)
+.or("[]")
+.such_as("[143, TERM]");
+static NEVER_ON: Key = key(
+    "never_on",
+    Kind::OneOrMore(&Kind::Exit),
+    "Exit statuses and signals after which it is quarantined at once, whatever its limit.",
+)
+.or("[]")
+.such_as("[78]");
+
+/// `backoff:` of a worker.
+static BACKOFF_OF_WORKER: Table = Table::of(&[&[&INITIAL, &FACTOR, &MAX, &JITTER]]);
+/// `backoff:` of the supervisor, whose defaults are others.
+pub(super) static BACKOFF_OF_SUPERVISOR: Table =
+    Table::of(&[&[&INITIAL, &FACTOR, &MAX_OF_SUPERVISOR, &JITTER_OF_SUPERVISOR]]);
+static INITIAL: Key =
+    key("initial", Kind::Duration, "Before the first restart; `0s`: none.").or("100ms");
+static FACTOR: Key = key(
+    "factor",
+    Kind::Share { low: 1000, high: 1_000_000 },
+    "Each wait is so many times the one before it.",
+)
+.or("2");
+static MAX: Key = key("max", Kind::Duration, "No wait is longer.").or("30s");
+static MAX_OF_SUPERVISOR: Key = key("max", Kind::Duration, "No wait is longer.").or("5s");
+static JITTER: Key = key(
+    "jitter",
+    Kind::Share { low: 0, high: 1000 },
+    "A wait is longer or shorter by up to this share of it, by a hash of worker and attempt.",
+)
+.or("0.1");
+static JITTER_OF_SUPERVISOR: Key = key(
+    "jitter",
+    Kind::Share { low: 0, high: 1000 },
+    "A wait is longer or shorter by up to this share of it.",
+)
+.or("0");
+
+/// `limit:` of a worker.
+static LIMIT_OF_WORKER: Table = Table::of(&[&[&RESTARTS, &WITHIN]]);
+/// `limit:` of a group.
+pub(super) static LIMIT_OF_GROUP: Table = Table::of(&[&[&RESTARTS, &WITHIN]]);
+/// `limit:` of the supervisor, whose defaults are others.
+pub(super) static LIMIT_OF_SUPERVISOR: Table = Table::of(&[&[&RESTARTS_OF_SUPERVISOR, &WITHIN]]);
+static RESTARTS: Key = key(
+    "restarts",
+    Kind::Number { low: 0, high: u32::MAX as i64 },
+    "How many restarts are allowed.",
+)
+.or("5");
+static RESTARTS_OF_SUPERVISOR: Key = key(
+    "restarts",
+    Kind::Number { low: 0, high: u32::MAX as i64 },
+    "How many restarts are allowed.",
+)
+.or("10");
+static WITHIN: Key =
+    key("within", Kind::Duration, "The time in which restarts are counted.").or("60s");
 
 const POLICIES: [(&str, RestartPolicy); 3] = [
     ("always", RestartPolicy::Always),
@@ -28,7 +136,7 @@ pub(super) fn read(worker: &Section<'_>) -> Restart {
         success: Vec::new(),
         never_on: Vec::new(),
     };
-    let Some(cursor) = worker.get("restart") else { return restart };
+    let Some(cursor) = worker.get(&RESTART) else { return restart };
     if cursor.is_scalar() {
         let longer = "a mapping such as { policy: always }";
         if let Some(policy) = cursor.choice_or(&POLICIES, Some(longer)) {
@@ -36,23 +144,22 @@ pub(super) fn read(worker: &Section<'_>) -> Restart {
         }
         return restart;
     }
-    let known = ["policy", "backoff", "limit", "reset_after", "slow_retry", "success", "never_on"];
-    let Some(section) = cursor.section(&known, &[]) else { return restart };
-    if let Some(policy) = section.choice("policy", &POLICIES) {
+    let Some(section) = cursor.section(&TABLE) else { return restart };
+    if let Some(policy) = section.choice(&POLICY, &POLICIES) {
         restart.policy = policy;
     }
-    if let Some(cursor) = section.get("backoff") {
-        backoff(&cursor, &mut restart.backoff);
+    if let Some(cursor) = section.get(&BACKOFF) {
+        backoff(&cursor, &BACKOFF_OF_WORKER, &mut restart.backoff);
     }
-    if let Some(cursor) = section.get("limit") {
-        restart.limit = limit(&cursor, LIMIT);
+    if let Some(cursor) = section.get(&LIMIT_KEY) {
+        restart.limit = limit(&cursor, &LIMIT_OF_WORKER, LIMIT);
     }
-    if let Some(reset_after) = section.duration("reset_after") {
+    if let Some(reset_after) = section.duration(&RESET_AFTER) {
         restart.reset_after = reset_after;
     }
-    restart.slow_retry = section.duration("slow_retry");
-    restart.success = section.get("success").map(|cursor| exits(&cursor)).unwrap_or_default();
-    restart.never_on = section.get("never_on").map(|cursor| exits(&cursor)).unwrap_or_default();
+    restart.slow_retry = section.duration(&SLOW_RETRY);
+    restart.success = section.get(&SUCCESS).map(|cursor| exits(&cursor)).unwrap_or_default();
+    restart.never_on = section.get(&NEVER_ON).map(|cursor| exits(&cursor)).unwrap_or_default();
     restart
 }
 
@@ -60,35 +167,34 @@ pub(super) fn read(worker: &Section<'_>) -> Restart {
 pub(super) const LIMIT: Limit = Limit { restarts: 5, within: Duration::from_secs(60) };
 
 /// `{ restarts: 5, within: 60s }`
-pub(super) fn limit(cursor: &Cursor<'_>, otherwise: Limit) -> Limit {
-    let Some(section) = cursor.section(&["restarts", "within"], &[]) else { return otherwise };
+pub(super) fn limit(cursor: &Cursor<'_>, table: &'static Table, otherwise: Limit) -> Limit {
+    let Some(section) = cursor.section(table) else { return otherwise };
+    let restarts = table.key("restarts").and_then(|key| section.count(key, 0));
     Limit {
-        restarts: section.count("restarts", 0).unwrap_or(otherwise.restarts),
-        within: section.duration("within").unwrap_or(otherwise.within),
+        restarts: restarts.unwrap_or(otherwise.restarts),
+        within: section.duration(&WITHIN).unwrap_or(otherwise.within),
     }
 }
 
-pub(super) fn backoff(cursor: &Cursor<'_>, backoff: &mut Backoff) {
-    let Some(section) = cursor.section(&["initial", "factor", "max", "jitter"], &[]) else {
-        return;
-    };
-    if let Some(initial) = section.duration("initial") {
+/// `{ initial: 100ms, factor: 2, max: 30s, jitter: 0.1 }`
+pub(super) fn backoff(cursor: &Cursor<'_>, table: &'static Table, backoff: &mut Backoff) {
+    let Some(section) = cursor.section(table) else { return };
+    let get = |name: &str| section.get(table.key(name)?);
+    if let Some(initial) = section.duration(&INITIAL) {
         backoff.initial = initial;
     }
-    if let Some(factor) =
-        section.get("factor").and_then(|cursor| cursor.permille((1000, 1_000_000)))
+    if let Some(factor) = section.get(&FACTOR).and_then(|cursor| cursor.permille((1000, 1_000_000)))
     {
         backoff.factor_permille = factor.value;
     }
-    if let Some(max) = section.duration("max") {
-        backoff.max = max;
+    if let Some(max) = get(MAX.name).and_then(|cursor| cursor.duration()) {
+        backoff.max = max.value;
     }
-    if let Some(jitter) = section.get("jitter").and_then(|cursor| cursor.permille((0, 1000))) {
+    if let Some(jitter) = get(JITTER.name).and_then(|cursor| cursor.permille((0, 1000))) {
         backoff.jitter_permille = jitter.value;
     }
     if backoff.initial > backoff.max {
-        let at =
-            section.get("initial").or_else(|| section.get("max")).unwrap_or_else(|| cursor.clone());
+        let at = section.get(&INITIAL).or_else(|| get(MAX.name)).unwrap_or_else(|| cursor.clone());
         at.refuse("`initial` is longer than `max`", "`initial` no longer than `max`");
     }
 }

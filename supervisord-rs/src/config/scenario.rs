@@ -27,26 +27,68 @@ use super::problem::Problem;
 use super::problems::{Problems, World};
 use super::reader::{Cursor, Section};
 use super::remainder;
+use super::schema::key::key;
+use super::schema::{Key, Kind as Shape, Table};
 use super::settings::Settings;
 use super::source::Source;
 use people::People;
 use script::{Configuration, Scenario};
+use sometimes::SOMETIMES;
 pub use storming::SEED_MAX;
 pub(crate) use storming::lasts;
 
-/// The key of the configuration, which may stand below it.
-const CONFIGURATION: &str = "configuration";
 /// The keys of a scenario.
-const KEYS: [&str; 8] = [
-    "version",
-    "scenario",
-    CONFIGURATION,
-    "repeat",
+pub(super) static TABLE: Table = Table::of(&[&[
+    &assemble::VERSION,
+    &SCENARIO,
+    &CONFIGURATION,
+    &REPEAT,
+    &ALREADY_BROKEN,
+    &STEPS,
+    &SOMETIMES,
+    &FINALLY,
+]]);
+static SCENARIO: Key = key("scenario", Shape::Text, "Its name, in a few words.")
+    .such_as("one crashed process leaves the others alone")
+    .needed();
+/// The thing itself may stand below it.
+static CONFIGURATION: Key = key(
+    "configuration",
+    Shape::Either(&[Shape::Path, Shape::Section(&assemble::PART)]),
+    "What is run: a file, relative to this one, or the configuration itself.",
+)
+.such_as("../mixed.yaml")
+.needed();
+static REPEAT: Key =
+    key("repeat", Shape::Number { low: 1, high: REPEAT_MAX as i64 }, "How often it is run.")
+        .or("1");
+static ALREADY_BROKEN: Key = key(
     "already_broken",
+    Shape::OneOrMore(&Shape::Name),
+    "Workers that are not well before the first step, and are no finding.",
+)
+.such_as("[flaky]");
+static STEPS: Key = key(
     "steps",
-    "sometimes",
+    Shape::List(&Shape::Section(&steps::STEP)),
+    "What is done, and what is to come of it, one after the other.",
+)
+.such_as("[{ wait: { running: all } }]")
+.needed();
+static FINALLY: Key = key(
     "finally",
-];
+    Shape::Section(&FINALLY_TABLE),
+    "What is to be so at the end. It holds whether it is written or not.",
+)
+.or("{ left_behind: nothing }");
+static FINALLY_TABLE: Table = Table::of(&[&[&LEFT_BEHIND]]);
+static LEFT_BEHIND: Key = key(
+    "left_behind",
+    Shape::Words(&["nothing"]),
+    "No process, cgroup, mount, shared memory or file of the run is there any more.",
+)
+.or("nothing");
+
 /// Most runs of one scenario.
 pub const REPEAT_MAX: u32 = 10_000;
 
@@ -129,21 +171,21 @@ impl Reading<'_> {
             );
             return None;
         }
-        let section = top.section(&KEYS, &[])?;
+        let section = top.section(&TABLE)?;
         assemble::version(&section, tree, self.problems);
         let name = self.name(&section, tree);
         self.first_configuration(&section, tree, source);
-        let repeat = section.get("repeat").and_then(|cursor| cursor.integer(1, REPEAT_MAX.into()));
-        let already_broken = section.get("already_broken").and_then(|cursor| {
+        let repeat = section.get(&REPEAT).and_then(|cursor| cursor.integer(1, REPEAT_MAX.into()));
+        let already_broken = section.get(&ALREADY_BROKEN).and_then(|cursor| {
             let names = cursor.one_or_more()?;
             Some(self.people().all(&names))
         });
-        let steps = section.get("steps");
-        if steps.is_none() && !section.means("steps") {
+        let steps = section.get(&STEPS);
+        if steps.is_none() && !section.means(&STEPS) {
             self.missing(tree, "missing `steps:`", "`steps: [wait: { running: all }, ...]`");
         }
         let steps = steps.and_then(|cursor| self.steps(&cursor)).unwrap_or_default();
-        let sometimes = section.get("sometimes");
+        let sometimes = section.get(&SOMETIMES);
         let sometimes = sometimes.and_then(|cursor| self.sometimes(&cursor, &steps));
         finally(&section);
         Some(Scenario {
@@ -155,14 +197,14 @@ impl Reading<'_> {
             steps,
             sometimes: sometimes.unwrap_or_default(),
             text: source.text().to_owned(),
-            name_key: section.key_span("scenario").unwrap_or_default(),
-            sometimes_key: section.key_span("sometimes"),
+            name_key: section.key_span(&SCENARIO).unwrap_or_default(),
+            sometimes_key: section.key_span(&SOMETIMES),
         })
     }
 
     fn name(&self, section: &Section<'_>, tree: &Node) -> Option<String> {
-        let Some(written) = section.get("scenario") else {
-            if !section.means("scenario") {
+        let Some(written) = section.get(&SCENARIO) else {
+            if !section.means(&SCENARIO) {
                 let expected = "`scenario: NAME`, a name in a few words";
                 self.missing(tree, "missing `scenario:`", expected);
             }
@@ -177,8 +219,8 @@ impl Reading<'_> {
 
     /// `configuration:`, a file or the thing itself.
     fn first_configuration(&mut self, section: &Section<'_>, tree: &Node, source: &Source) {
-        let Some(cursor) = section.get(CONFIGURATION) else {
-            if !section.means(CONFIGURATION) {
+        let Some(cursor) = section.get(&CONFIGURATION) else {
+            if !section.means(&CONFIGURATION) {
                 let expected = "`configuration: FILE`, or `workers:` and the rest below it";
                 self.missing(tree, "missing `configuration:`", expected);
             }
@@ -186,7 +228,7 @@ impl Reading<'_> {
         };
         self.in_force = match &cursor.node.value {
             Value::Map(_) => {
-                let source = source.clone().part(CONFIGURATION);
+                let source = source.clone().part(CONFIGURATION.name);
                 // What is wrong with the tree itself is known.
                 let problems = Problems::new(&source.path(), World::Ignored);
                 let whole = Some(tree.clone());
@@ -255,7 +297,7 @@ impl Reading<'_> {
 
 /// `finally: { left_behind: nothing }`, which holds whether it is written or not.
 fn finally(section: &Section<'_>) {
-    let finally = section.get("finally").and_then(|cursor| cursor.section(&["left_behind"], &[]));
-    let left = finally.and_then(|finally| finally.get("left_behind"));
+    let finally = section.get(&FINALLY).and_then(|cursor| cursor.section(&FINALLY_TABLE));
+    let left = finally.and_then(|finally| finally.get(&LEFT_BEHIND));
     let _ = left.and_then(|cursor| cursor.choice(&[("nothing", ())]));
 }

@@ -7,12 +7,64 @@ use std::time::Duration;
 use workers::runtime::scheduling::{Policy, SLICE, Scheduling};
 
 use super::reader::{Cursor, Section};
+use super::schema::key::key;
+use super::schema::kind::words;
+use super::schema::{Key, Kind, Table};
 use super::world;
 
 /// The keys of a worker that are read here.
-pub(super) const KEYS: [&str; 3] = ["nice", "cpus", "scheduler"];
-/// Those of `scheduler:`.
-const OF_SCHEDULER: [&str; 6] = ["policy", "slice", "priority", "runtime", "deadline", "period"];
+pub(super) static KEYS: [&Key; 3] = [&NICE, &CPUS, &SCHEDULER];
+static NICE: Key = key(
+    "nice",
+    Kind::Number { low: -20, high: 19 },
+    "Its share of the processors among threads of `normal` and `batch`; each step is a quarter more \
+     or less. The supervisor's, where it is not written.",
+)
+.such_as("10");
+static CPUS: Key = key(
+    "cpus",
+    Kind::Processors,
+    "The processors that it may run on. All of the supervisor's, where it is not written.",
+)
+.or("[]")
+.such_as("[0]");
+static SCHEDULER: Key = key(
+    "scheduler",
+    Kind::Either(&[Kind::Words(&["normal", "batch", "idle"]), Kind::Section(&TABLE)]),
+    "When its threads get a processor: the scheduling policy, and what belongs to it. The \
+     supervisor's, where it is not written. A word alone is the `policy:`.",
+)
+.such_as("{ policy: batch, slice: 3ms }");
+static TABLE: Table =
+    Table::of(&[&[&POLICY, &SLICE_KEY, &PRIORITY_KEY, &RUNTIME, &DEADLINE, &PERIOD]]);
+static POLICY: Key =
+    key("policy", Kind::Words(&words(&WORDS)), "`SCHED_OTHER` and the others of sched(7).")
+        .or("normal");
+static SLICE_KEY: Key = key(
+    "slice",
+    Kind::Duration,
+    "100us to 100ms, of `normal` and `batch`: how long it runs before another one has its turn \
+     (Linux 6.12). The kernel's, where it is not written.",
+)
+.such_as("3ms");
+static PRIORITY_KEY: Key = key(
+    "priority",
+    Kind::Number { low: *PRIORITY.start(), high: *PRIORITY.end() },
+    "Of `fifo` and `round-robin`: higher ones come first.",
+)
+.such_as("10");
+static RUNTIME: Key =
+    key("runtime", Kind::Duration, "Of `deadline`: so much time in each `period:`.").such_as("2ms");
+static DEADLINE: Key = key(
+    "deadline",
+    Kind::Duration,
+    "Of `deadline`: within so long of the beginning of each `period:`, whose end it is where it is \
+     not written.",
+)
+.such_as("20ms");
+static PERIOD: Key =
+    key("period", Kind::Duration, "Of `deadline`: how often it has its `runtime:`.")
+        .such_as("20ms");
 
 /// `policy:` as it is written; what belongs to it has other keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,18 +93,18 @@ const RUNTIME_LEAST: Duration = Duration::from_micros(2);
 
 /// Reads all three.
 pub(super) fn read(worker: &Section<'_>) -> Scheduling {
-    let policy = worker.get("scheduler").and_then(|cursor| policy(&cursor));
+    let policy = worker.get(&SCHEDULER).and_then(|cursor| policy(&cursor));
     let is_fair = matches!(policy, None | Some(Policy::Normal { .. } | Policy::Batch { .. }));
     let is_deadline = matches!(policy, Some(Policy::Deadline { .. }));
     let nice = worker.get_if(
         is_fair,
-        "nice",
+        &NICE,
         "a nice value counts with `scheduler: normal` and `batch` alone",
         "no `nice:`, or another policy",
     );
     let cpus = worker.get_if(
         !is_deadline,
-        "cpus",
+        &CPUS,
         "with `policy: deadline` the kernel chooses among all processors",
         "no `cpus:`, or another policy",
     );
@@ -89,8 +141,8 @@ fn policy(cursor: &Cursor<'_>) -> Option<Policy> {
             Word::Fifo | Word::RoundRobin | Word::Deadline => refuse_without(cursor, word),
         };
     }
-    let section = cursor.section(&OF_SCHEDULER, &[])?;
-    let word = match section.get("policy") {
+    let section = cursor.section(&TABLE)?;
+    let word = match section.get(&POLICY) {
         Some(cursor) => cursor.choice(&WORDS)?.value,
         None => Word::Normal,
     };
@@ -119,14 +171,15 @@ impl Word {
         }
     }
 
-    /// The keys that say more of it.
-    const fn keys(self) -> &'static [&'static str] {
-        match self {
-            Self::Normal | Self::Batch => &["slice"],
+    /// Whether this key says more of it.
+    fn has(self, key: &Key) -> bool {
+        let keys: &[&Key] = match self {
+            Self::Normal | Self::Batch => &[&SLICE_KEY],
             Self::Idle => &[],
-            Self::Fifo | Self::RoundRobin => &["priority"],
-            Self::Deadline => &["runtime", "deadline", "period"],
-        }
+            Self::Fifo | Self::RoundRobin => &[&PRIORITY_KEY],
+            Self::Deadline => &[&RUNTIME, &DEADLINE, &PERIOD],
+        };
+        keys.iter().any(|own| own.name == key.name)
     }
 
     /// What it cannot do without.
@@ -144,10 +197,11 @@ impl Word {
 
 /// Keys of another policy.
 fn refuse_others(section: &Section<'_>, word: Word) {
-    let others = OF_SCHEDULER.into_iter().skip(1).filter(|key| !word.keys().contains(key));
+    let others = TABLE.keys().skip(1).filter(|key| !word.has(key));
     for key in others {
-        let message = format!("`{}` has no `{key}:`", word.name());
-        let _ = section.get_if(false, key, &message, &format!("no `{key}:`, or another policy"));
+        let message = format!("`{}` has no `{}:`", word.name(), key.name);
+        let expected = format!("no `{}:`, or another policy", key.name);
+        let _ = section.get_if(false, key, &message, &expected);
     }
 }
 
@@ -160,7 +214,7 @@ fn refuse_without<T>(cursor: &Cursor<'_>, word: Word) -> Option<T> {
 
 /// How long it runs before another one has its turn.
 fn slice(section: &Section<'_>) -> Option<Duration> {
-    let cursor = section.get("slice")?;
+    let cursor = section.get(&SLICE_KEY)?;
     let [shortest, longest] = SLICE;
     let slice = cursor.node.text().and_then(|text| humantime::parse_duration(text).ok());
     let Some(slice) = slice.filter(|slice| (shortest..=longest).contains(slice)) else {
@@ -171,19 +225,19 @@ fn slice(section: &Section<'_>) -> Option<Duration> {
 }
 
 fn priority(cursor: &Cursor<'_>, section: &Section<'_>, word: Word) -> Option<u32> {
-    let Some(priority) = section.get("priority") else { return refuse_without(cursor, word) };
+    let Some(priority) = section.get(&PRIORITY_KEY) else { return refuse_without(cursor, word) };
     let priority = priority.integer(*PRIORITY.start(), *PRIORITY.end())?;
     u32::try_from(priority.value).ok()
 }
 
 /// `runtime` in each `period`, by its end unless `deadline` is earlier.
 fn deadline(cursor: &Cursor<'_>, section: &Section<'_>) -> Option<Policy> {
-    let (Some(place), Some(period)) = (section.get("runtime"), section.get("period")) else {
+    let (Some(place), Some(period)) = (section.get(&RUNTIME), section.get(&PERIOD)) else {
         return refuse_without(cursor, Word::Deadline);
     };
     let time = |cursor: Cursor<'_>| cursor.duration().map(|time| time.value);
     let (runtime, period) = (time(place.clone()), time(period));
-    let deadline = section.get("deadline").map_or(period, time);
+    let deadline = section.get(&DEADLINE).map_or(period, time);
     let (runtime, deadline, period) = (runtime?, deadline?, period?);
     if runtime < RUNTIME_LEAST {
         place.refuse_value::<()>("2us or more");

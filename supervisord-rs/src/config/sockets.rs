@@ -6,9 +6,64 @@ use std::path::{Component, Path, PathBuf};
 
 use super::problems::At;
 use super::reader::{Cursor, Section};
+use super::schema::key::key;
+use super::schema::kind::words;
+use super::schema::{Key, Kind, Table};
 use super::settings::{Address, SocketKind, SocketSpec, default};
 use super::world;
 use crate::accounts;
+
+pub(super) static SOCKETS: Key = key(
+    "sockets",
+    Kind::List(&Kind::Either(&[Kind::Address, Kind::Section(&TABLE)])),
+    "Listening sockets that the supervisor opens and passes on: they stay open while the worker \
+     restarts, and instances share them. An address alone is short for `{ listen: ADDRESS }`.",
+)
+.or("[]")
+.such_as("[{ listen: \"127.0.0.1:8080\", name: web }]");
+static TABLE: Table = Table::of(&[&[&LISTEN, &TYPE, &NAME, &MODE, &USER, &GROUP, &BACKLOG]]);
+static LISTEN: Key = key(
+    "listen",
+    Kind::Address,
+    "An IP address and a port, a port alone for every address, or `unix:PATH`.",
+)
+.such_as("127.0.0.1:8080")
+.needed();
+static TYPE: Key = key(
+    "type",
+    Kind::Words(&words(&TYPES)),
+    "What kind of socket it is. `seqpacket` is for Unix sockets.",
+)
+.or("stream");
+static NAME: Key = key(
+    "name",
+    Kind::Text,
+    "Its name in `LISTEN_FDNAMES`. A `worker:` asks for its sockets by name, and needs one.",
+)
+.or("unknown")
+.such_as("web");
+static MODE: Key = key("mode", Kind::Mode, "Permission bits of a Unix socket.").or("\"0666\"");
+static USER: Key =
+    key("user", Kind::Text, "Who owns a Unix socket. The supervisor's, where it is not written.")
+        .such_as("www-data");
+static GROUP: Key = key(
+    "group",
+    Kind::Text,
+    "Whose group a Unix socket has. The supervisor's, where it is not written.",
+)
+.such_as("www-data");
+static BACKLOG: Key = key(
+    "backlog",
+    Kind::Number { low: 1, high: i32::MAX as i64 },
+    "Connections that may wait (listen(2)).",
+)
+.or("4096");
+
+const TYPES: [(&str, SocketKind); 3] = [
+    ("stream", SocketKind::Stream),
+    ("datagram", SocketKind::Datagram),
+    ("seqpacket", SocketKind::Seqpacket),
+];
 
 /// The name of a socket without one, as sd_listen_fds_with_names(3) has it.
 const UNNAMED: &str = "unknown";
@@ -108,7 +163,7 @@ fn overlap(one: &Address, other: &Address) -> bool {
 
 /// Reads them.
 pub(super) fn read(worker: &Section<'_>, is_sdk: bool) -> Vec<SocketSpec> {
-    let list = worker.get("sockets").and_then(|cursor| cursor.list()).unwrap_or_default();
+    let list = worker.get(&SOCKETS).and_then(|cursor| cursor.list()).unwrap_or_default();
     let named = |cursor: &Cursor<'_>| {
         let spec = socket(cursor)?;
         if !is_sdk || spec.name != UNNAMED {
@@ -129,12 +184,11 @@ fn socket(cursor: &Cursor<'_>) -> Option<SocketSpec> {
         let listen = cursor.string()?.value;
         return spec(cursor, listen, None);
     }
-    let known = ["listen", "type", "name", "mode", "user", "group", "backlog"];
-    let section = cursor.section(&known, &[])?;
-    match section.string("listen") {
+    let section = cursor.section(&TABLE)?;
+    match section.string(&LISTEN) {
         Some(listen) => spec(cursor, listen.value, Some(&section)),
         None => {
-            if !section.means("listen") {
+            if !section.means(&LISTEN) {
                 cursor.refuse("missing `listen:`", "`listen: 127.0.0.1:8080`");
             }
             None
@@ -151,13 +205,8 @@ fn spec(cursor: &Cursor<'_>, listen: String, section: Option<&Section<'_>>) -> O
         );
         return None;
     };
-    let kinds = [
-        ("stream", SocketKind::Stream),
-        ("datagram", SocketKind::Datagram),
-        ("seqpacket", SocketKind::Seqpacket),
-    ];
     let kind =
-        section.and_then(|section| section.choice("type", &kinds)).unwrap_or(SocketKind::Stream);
+        section.and_then(|section| section.choice(&TYPE, &TYPES)).unwrap_or(SocketKind::Stream);
     let is_unix = matches!(address, Address::Unix(_));
     if let Address::Unix(path) = &address {
         world::check_socket_name(cursor, path);
@@ -168,20 +217,20 @@ fn spec(cursor: &Cursor<'_>, listen: String, section: Option<&Section<'_>>) -> O
             "`type: stream` or `type: datagram`",
         );
     }
-    let account = |key: &str, exists: fn(&str) -> bool| {
+    let account = |key: &'static Key, exists: fn(&str) -> bool| {
         let cursor =
             section?.get_if(is_unix, key, "only a Unix socket has an owner", "no such key here")?;
         let name = cursor.string()?.value;
         if !exists(&name) {
-            let expected = format!("the name or number of a {key} of this machine");
-            cursor.refuse(format!("unknown {key} `{name}`"), &expected);
+            let expected = format!("the name or number of a {} of this machine", key.name);
+            cursor.refuse(format!("unknown {} `{name}`", key.name), &expected);
         }
         Some(name)
     };
     let mode = section.and_then(|section| {
-        section.get_if(is_unix, "mode", "only a Unix socket has a mode", "no `mode:` here")?.mode()
+        section.get_if(is_unix, &MODE, "only a Unix socket has a mode", "no `mode:` here")?.mode()
     });
-    let name = section.and_then(|section| section.string("name")).map_or_else(
+    let name = section.and_then(|section| section.string(&NAME)).map_or_else(
         || UNNAMED.to_owned(),
         |name| {
             // sd_listen_fds_with_names(3): the names stand in one variable, separated by colons.
@@ -196,10 +245,10 @@ fn spec(cursor: &Cursor<'_>, listen: String, section: Option<&Section<'_>>) -> O
         kind,
         name,
         mode: mode.map_or(0o666, |mode| mode.value),
-        user: account("user", |name| accounts::user(name).is_some()),
-        group: account("group", |name| accounts::group(name).is_some()),
+        user: account(&USER, |name| accounts::user(name).is_some()),
+        group: account(&GROUP, |name| accounts::group(name).is_some()),
         backlog: section
-            .and_then(|section| section.get("backlog")?.integer(1, i32::MAX.into()))
+            .and_then(|section| section.get(&BACKLOG)?.integer(1, i32::MAX.into()))
             .map_or(default::BACKLOG, |backlog| i32::try_from(backlog.value).unwrap_or(i32::MAX)),
         listen,
     })

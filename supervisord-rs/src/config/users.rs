@@ -12,6 +12,7 @@ use super::memory::shown;
 use super::problems::{At, Problems};
 use super::resources::Written;
 use super::settings::{Declared, Launch, OnOwnerDeath, Resource, ResourceKind, Scope};
+use super::uses;
 
 /// All that may use one: the entries of the file, and the workers that they make.
 pub(super) struct Users<'a> {
@@ -42,7 +43,7 @@ impl Users<'_> {
 
     fn check_entry(&self, entry: &Entry, all: &[Written]) {
         let Some(launch) = self.launch_of(entry) else { return };
-        let Some(cursor) = entry.below("uses", self.problems) else { return };
+        let Some(cursor) = entry.below(&uses::USES, self.problems) else { return };
         let names = cursor.strings().unwrap_or_default();
         let at = |name: &str| names.iter().find(|written| written.value == name);
         for resource in &launch.uses {

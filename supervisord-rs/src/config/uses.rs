@@ -9,11 +9,21 @@ use super::nearest::{nearest, one_of};
 use super::problem::Problem;
 use super::problems::At;
 use super::reader::Section;
+use super::schema::key::key;
+use super::schema::{Key, Kind};
 use super::settings::{COMMAND_NUMBERS, FIRST_SOCKET, Resource, ResourcesByName};
+
+pub(super) static USES: Key = key(
+    "uses",
+    Kind::List(&Kind::Name),
+    "What it shares with others: names of `resources:`. It gets no other.",
+)
+.or("[]")
+.such_as("[jobs, gate]");
 
 /// `uses: [jobs, gate]` of a worker, in the order of the file, each once.
 pub(super) fn read(section: &Section<'_>, known: &ResourcesByName) -> Vec<Arc<Resource>> {
-    let Some(cursor) = section.get("uses") else { return Vec::new() };
+    let Some(cursor) = section.get(&USES) else { return Vec::new() };
     let mut found: Vec<Arc<Resource>> = Vec::new();
     let mut listed: BTreeSet<String> = BTreeSet::new();
     for name in cursor.strings().unwrap_or_default() {
@@ -57,7 +67,7 @@ pub(super) fn check_numbers(section: &Section<'_>, uses: &[Arc<Resource>], other
     let uses: usize = uses.iter().map(|one| 1 + one.ends().len()).sum();
     let free = (COMMAND_NUMBERS - FIRST_SOCKET).unsigned_abs() as usize;
     let most = free.saturating_sub(others);
-    let Some(cursor) = section.get("uses").filter(|_| uses > most) else { return };
+    let Some(cursor) = section.get(&USES).filter(|_| uses > most) else { return };
     let beside = match others {
         0 => String::new(),
         count => format!(" beside {count} of its `sockets:` and `ready:`"),

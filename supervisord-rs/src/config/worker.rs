@@ -12,61 +12,86 @@ use supervision::{DomainId, WorkerId};
 use super::code::Code;
 use super::foreign::Whose;
 use super::pattern::Patterns;
-use super::probes::READY_KEYS;
+use super::probes::{READY, READY_TABLE, READY_TIMEOUT};
 use super::problems::{At, Problems};
 use super::reader::{Cursor, Section};
+use super::schema::key::key;
+use super::schema::kind::words;
+use super::schema::{Key, Kind, Table};
 use super::settings::{FIRST_SOCKET, Health, Isolation, Launch, Ready, ResourcesByName, default};
 use super::{
-    by_kind, dependencies, execution, hooks, injections, later, logs, probes, program, restart,
-    scheduler, sockets, stop, uses, world,
+    by_kind, dependencies, execution, hooks, injections, instances, later, logs, probes, program,
+    restart, scheduler, sockets, stop, uses, world,
 };
 
 /// Longest name of a worker: it is the name of a file and of a thread too.
 const NAME_MAX: usize = 63;
 
-/// Keys of a worker besides those of its execution environment; `defaults:` has all but the first
-/// three.
-const KEYS: [&str; 24] = [
-    "command",
-    "worker",
-    "args",
-    "instances",
-    "isolation",
-    "cell",
-    "on_panic",
-    "on_hang",
-    "stack_size",
+static AUTOSTART: Key = key(
     "autostart",
+    Kind::Words(&words(&AUTOSTART_WORDS)),
+    "Whether it starts with the supervisor. `remember`: not if a person had stopped it when the last \
+     run ended.",
+)
+.or("true");
+static CRITICAL: Key = key(
     "critical",
-    "restart",
-    "ready",
-    "health",
+    Kind::Boolean,
+    "`true`: when it has ended for good, the supervisor stops everything and ends with its exit \
+     status.",
+)
+.or("false");
+static HEARTBEAT: Key = key(
     "heartbeat",
-    "depends_on",
-    "start_before",
-    "stop",
-    "reload_signal",
-    "sockets",
-    "uses",
-    "logs",
-    "inject",
-    "hooks",
+    Kind::Duration,
+    "A worker that gives no sign of life for so long is hung. A command gets the time in \
+     `WATCHDOG_USEC`, and sends `WATCHDOG=1`. `0s`, over a default, is none.",
+)
+.such_as("30s");
+
+/// What it is; `defaults:` have none of these.
+static IDENTITY: [&Key; 3] = [&program::COMMAND, &program::WORKER, &program::ARGS];
+static OWN: [&Key; 21] = [
+    &instances::INSTANCES,
+    &program::ISOLATION,
+    &program::CELL,
+    &by_kind::ON_PANIC,
+    &by_kind::ON_HANG,
+    &by_kind::STACK_SIZE,
+    &AUTOSTART,
+    &CRITICAL,
+    &restart::RESTART,
+    &probes::READY,
+    &probes::HEALTH,
+    &HEARTBEAT,
+    &dependencies::DEPENDS_ON,
+    &by_kind::START_BEFORE,
+    &stop::STOP,
+    &by_kind::RELOAD_SIGNAL,
+    &sockets::SOCKETS,
+    &uses::USES,
+    &logs::LOGS,
+    &injections::INJECT,
+    &hooks::HOOKS,
 ];
+/// All keys that a worker can have.
+pub(super) static TABLE: Table = Table::of(&[&IDENTITY, &OWN, &execution::KEYS, &scheduler::KEYS])
+    .like(Whose::Worker)
+    .later(&later::WORKER);
+/// The keys of `defaults:`.
+pub(super) static DEFAULTS: Table = Table::of(&[&OWN, &execution::KEYS, &scheduler::KEYS])
+    .like(Whose::Worker)
+    .later(&later::WORKER);
+
+/// Whether it starts with the supervisor, and whether a stop holds beyond the supervisor's end.
+const AUTOSTART_WORDS: [(&str, (bool, bool)); 3] =
+    [("true", (true, false)), ("false", (false, false)), ("remember", (true, true))];
 /// Why a `worker:` has no other `ready:`.
 const REPORTS_BY_ITSELF: &str = "a `worker:` reports by itself that it is ready";
 
-/// All keys that a worker can have.
-pub(super) fn known_keys() -> Vec<&'static str> {
-    KEYS.into_iter().chain(execution::keys()).chain(scheduler::KEYS).collect()
-}
-
-/// The keys of `defaults:`; an unknown one is a problem even where there is no worker.
+/// An unknown one is a problem even where there is no worker.
 pub(super) fn check_defaults(defaults: &Cursor<'_>) {
-    let known: Vec<&str> = known_keys()
-        .into_iter()
-        .filter(|key| !["command", "worker", "args"].contains(key))
-        .collect();
-    let _ = defaults.section_of(Whose::Worker, &known, &later::WORKER);
+    let _ = defaults.section(&DEFAULTS);
 }
 
 /// What a worker is read with.
@@ -99,7 +124,7 @@ fn keys<'a>(cursor: &Cursor<'a>) -> Option<Section<'a>> {
         cursor.refuse("missing `command:` or `worker:`", expected);
         return None;
     }
-    cursor.section_of(Whose::Worker, &known_keys(), &later::WORKER)
+    cursor.section(&TABLE)
 }
 
 /// Reads one worker. Its domain is not chosen yet. `None` when it does not say what it runs, or
@@ -112,14 +137,14 @@ pub(super) fn read(
     let section = keys(cursor)?;
     let section = &section;
     // Everything is looked at before anything is given up: all problems at once.
-    let is_sdk = section.get("worker").is_some();
+    let is_sdk = section.has(&program::WORKER);
     let program = program::read(cursor, section, context.code);
     let isolation = program::isolation(section, &identity.name, is_sdk);
     let capabilities = isolation.as_ref().map(Isolation::capabilities);
     let is_process = capabilities.is_none_or(|known| known.has_own_process);
     let can_be_killed = capabilities.is_none_or(|known| known.can_be_killed_alone);
     let (readiness, ready, health) = readiness(section, is_sdk, context.patterns);
-    let heartbeat = section.duration("heartbeat");
+    let heartbeat = section.duration(&HEARTBEAT);
     let uses = uses::read(section, context.resources);
     let (stop, means) = stop::read(section, is_sdk);
     let (autostart, remembers_stop) = autostart(section);
@@ -127,7 +152,7 @@ pub(super) fn read(
         name: identity.name.clone(),
         domain: DomainId(0),
         autostart,
-        critical: section.boolean("critical").unwrap_or(false),
+        critical: section.boolean(&CRITICAL).unwrap_or(false),
         restart: restart::read(section),
         readiness,
         depends_on: dependencies::read(section, context.names),
@@ -175,7 +200,7 @@ pub(super) fn read(
         sockets,
         uses,
         logs,
-        hooks: hooks::read(section),
+        hooks: hooks::read(section, &hooks::HOOKS),
         stack_size: by_kind::stack_size(section, is_sdk),
         watchdog: heartbeat,
         program: program?,
@@ -190,13 +215,12 @@ pub(super) fn read(
 
 /// Whether it starts with the supervisor, and whether a stop holds beyond the supervisor's end.
 fn autostart(section: &Section<'_>) -> (bool, bool) {
-    let values = [("true", (true, false)), ("false", (false, false)), ("remember", (true, true))];
-    section.choice("autostart", &values).unwrap_or((true, false))
+    section.choice(&AUTOSTART, &AUTOSTART_WORDS).unwrap_or((true, false))
 }
 
 /// It would never be ready.
 fn refuse_uncaptured(section: &Section<'_>) {
-    let Some(cursor) = section.get("ready") else { return };
+    let Some(cursor) = section.get(&READY) else { return };
     cursor.refuse(
         "`ready: { log: }` needs captured output, and this worker has none",
         "`logs:` with a `stdout:` or `stderr:` other than `null` and `inherit`, or another \
@@ -206,7 +230,7 @@ fn refuse_uncaptured(section: &Section<'_>) {
 
 /// It would have two meanings.
 fn refuse_taken(section: &Section<'_>, sockets: usize) {
-    let Some(cursor) = section.get("ready") else { return };
+    let Some(cursor) = section.get(&READY) else { return };
     let free = i32::try_from(sockets).map_or(63, |count| FIRST_SOCKET.saturating_add(count));
     cursor.refuse(
         "`ready: { fd: }` is the number of one of its `sockets:`, which begin with 3",
@@ -241,20 +265,20 @@ fn readiness(
     let (health, startup) = probes::health(section);
     if !is_sdk {
         let written = probes::ready(section, patterns);
-        let (readiness, ready) = probes::readiness(written, startup, section.get("ready").as_ref());
+        let (readiness, ready) = probes::readiness(written, startup, section.get(&READY).as_ref());
         return (readiness, ready, health);
     }
-    if let (Some(_), Some(health)) = (startup, section.get("health")) {
+    if let (Some(_), Some(health)) = (startup, section.get(&probes::HEALTH)) {
         health.refuse(REPORTS_BY_ITSELF, "`ready: { timeout: ... }`");
     }
     let mut timeout = default::READY_TIMEOUT;
     // Of defaults it takes the timeout; how commands say that they are ready is not for it.
-    let own = section.get("ready").filter(|ready| !(ready.node.is_default && ready.is_scalar()));
-    if let Some(ready) = own.and_then(|ready| ready.section(&READY_KEYS, &[])) {
-        for key in READY_KEYS.into_iter().filter(|key| *key != "timeout") {
+    let own = section.get(&READY).filter(|ready| !(ready.node.is_default && ready.is_scalar()));
+    if let Some(ready) = own.and_then(|ready| ready.section(&READY_TABLE)) {
+        for key in READY_TABLE.keys().filter(|key| key.name != READY_TIMEOUT.name) {
             let _ = ready.get_if(false, key, REPORTS_BY_ITSELF, "`ready: { timeout: ... }`");
         }
-        timeout = ready.duration("timeout").unwrap_or(timeout);
+        timeout = ready.duration(&READY_TIMEOUT).unwrap_or(timeout);
     }
     (Readiness::Notified { timeout }, Ready::ByItself, health)
 }

@@ -13,8 +13,9 @@ use super::env_file::Wrong;
 use super::nearest::nearest;
 use super::problem::Problem;
 use super::reader::{Cursor, Section};
+use super::schema::Key;
 use super::settings::{Launch, Program};
-use super::{SOCKET, env_file};
+use super::{SOCKET, by_kind, env_file, program};
 use crate::accounts;
 use workers::runtime::scheduling;
 
@@ -90,14 +91,14 @@ fn is_name(name: &str) -> bool {
 /// Whether the programs of a worker's commands can be executed.
 pub(super) fn check_executables(worker: &Section<'_>, launch: &Launch) {
     if let Program::Command(words) = &launch.program {
-        check_executable(worker, "command", words, launch);
+        check_executable(worker, &program::COMMAND, words, launch);
     }
     if let Some(words) = &launch.start_before {
-        check_executable(worker, "start_before", words, launch);
+        check_executable(worker, &by_kind::START_BEFORE, words, launch);
     }
 }
 
-fn check_executable(worker: &Section<'_>, key: &str, words: &[String], launch: &Launch) {
+fn check_executable(worker: &Section<'_>, key: &'static Key, words: &[String], launch: &Launch) {
     let Some(cursor) = worker.get(key).filter(|cursor| cursor.problems.sees_world()) else {
         return;
     };

@@ -5,13 +5,35 @@ use std::collections::BTreeSet;
 use workers::fault::Fault;
 
 use super::Reading;
-use super::script::{Action, Sometimes, Step};
+use super::script::{Action, Phase, Sometimes, Step};
 use super::steps::phase;
 use super::storm::{Blow, Blows, Choice};
 use crate::config::kinds;
 use crate::config::nearest::{nearest, one_of};
 use crate::config::problem::Problem;
 use crate::config::reader::Cursor;
+use crate::config::schema::key::key;
+use crate::config::schema::kind::words;
+use crate::config::schema::{Key, Kind, Table};
+
+pub(super) static SOMETIMES: Key = key(
+    "sometimes",
+    Kind::List(&Kind::Section(&TABLE)),
+    "What all runs together must have reached at least once: a campaign that never did has shown \
+     nothing, and fails.",
+)
+.such_as("[{ fault: segfault, isolation: cell }]");
+static TABLE: Table = Table::of(&[&[&FAULT, &WORKER, &ISOLATION, &PHASE]]);
+static FAULT: Key = key("fault", Kind::Text, "A fault that a step of this scenario commits.")
+    .such_as("segfault")
+    .needed();
+static WORKER: Key = key("worker", Kind::Name, "In this worker.").such_as("api");
+static ISOLATION: Key =
+    key("isolation", Kind::Words(&["thread", "cell", "process"]), "In a worker of this isolation.")
+        .such_as("cell");
+static PHASE: Key =
+    key("phase", Kind::Words(&words(&Phase::WORDS)), "While the worker was in this phase.")
+        .such_as("running");
 
 impl Reading<'_> {
     /// Reads them. `steps`: of the scenario, which must be able to reach each.
@@ -23,13 +45,13 @@ impl Reading<'_> {
     }
 
     fn one_of_sometimes(&self, cursor: &Cursor<'_>, kinds: &BTreeSet<String>) -> Option<Sometimes> {
-        let section = cursor.section(&["fault", "worker", "isolation", "phase"], &[])?;
-        let worker = section.get("worker").and_then(|written| self.people().some(&written));
+        let section = cursor.section(&TABLE)?;
+        let worker = section.get(&WORKER).and_then(|written| self.people().some(&written));
         let words = kinds::ALL.map(|kind| (kind.name(), kind.name()));
-        let isolation = section.choice("isolation", &words);
-        let phase = section.get("phase").and_then(|written| phase(&written));
-        let Some(written) = section.get("fault") else {
-            if !section.means("fault") {
+        let isolation = section.choice(&ISOLATION, &words);
+        let phase = section.get(&PHASE).and_then(|written| phase(&written));
+        let Some(written) = section.get(&FAULT) else {
+            if !section.means(&FAULT) {
                 cursor.refuse("missing `fault:`", "`fault: NAME`, one that a step of this commits");
             }
             return None;

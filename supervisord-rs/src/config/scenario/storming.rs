@@ -6,20 +6,92 @@ use std::time::Duration;
 use workers::fault::{Fault, Injection as Order};
 
 use super::people::is_meant;
-use super::steps::{OFF, within};
+use super::steps::{OFF, WITHIN, within};
 use super::storm::{Blow, Blows, Candidate, Choice, Injection, Invariant, Lots, Storm, Whom};
 use super::{Reading, radius};
 use crate::config::injections;
 use crate::config::nearest::nearest;
 use crate::config::problem::Problem;
 use crate::config::reader::{Cursor, Section};
+use crate::config::schema::key::key;
+use crate::config::schema::kind::words;
+use crate::config::schema::{Key, Kind, Table};
 use crate::config::settings::{Program, Settings};
 
-/// The keys of a storm that a seed draws.
-const DRAWN: [&str; 5] = ["seed", "faults", "per_second", "for", "workers"];
 /// All keys.
-const KEYS: [&str; 8] =
-    ["seed", "faults", "per_second", "for", "workers", "schedule", "invariants", "within"];
+pub(super) static TABLE: Table = Table::of(&[&DRAWN, &[&SCHEDULE, &INVARIANTS, &WITHIN]]);
+/// The keys of a storm that a seed draws.
+static DRAWN: [&Key; 5] = [&SEED, &FAULTS, &PER_SECOND, &FOR, &WORKERS];
+static SEED: Key = key(
+    "seed",
+    Kind::Either(&[Kind::Words(&["random"]), Kind::Number { low: 0, high: SEED_MAX as i64 }]),
+    "The same seed gives the same schedule.",
+)
+.or("random");
+static FAULTS: Key = key(
+    "faults",
+    Kind::OneOrMore(&Kind::Text),
+    "What strikes: faults, `kill-supervisor`, `kill-guardian`; or `all` that end a worker.",
+)
+.such_as("[segfault, kill-supervisor]");
+static PER_SECOND: Key = key(
+    "per_second",
+    Kind::Share { low: 1, high: PER_SECOND_MAX },
+    "Blows a second, on the average.",
+)
+.such_as("5");
+static FOR: Key = key("for", Kind::Duration, "How long it strikes.").such_as("20s");
+static WORKERS: Key =
+    key("workers", Kind::OneOrMore(&Kind::Name), "Whom it strikes; all, where it is not written.")
+        .such_as("[api, db]");
+static SCHEDULE: Key = key(
+    "schedule",
+    Kind::List(&Kind::Section(&BLOW)),
+    "The blows themselves, in place of a seed: a storm that was shrunk has it.",
+)
+.such_as("[{ after: 1s, worker: api, fault: segfault }]");
+static INVARIANTS: Key = key(
+    "invariants",
+    Kind::OneOrMore(&Kind::Words(&invariant_words())),
+    "What must hold; `all` by default.",
+)
+.or("all");
+
+static BLOW: Table = Table::of(&[&[&AFTER, &PROGRESS, &VICTIM, &FAULT, &KILL]]);
+static AFTER: Key = key(
+    "after",
+    Kind::Duration,
+    "After the one before it was due; the first: after the beginning.",
+)
+.or("0s");
+static PROGRESS: Key = key(
+    "progress",
+    Kind::Number { low: 1, high: PROGRESS_MAX },
+    "From then on, so many units of work of the victim.",
+)
+.such_as("10");
+static VICTIM: Key = key("worker", Kind::Name, "In whom.").such_as("api");
+static FAULT: Key =
+    key("fault", Kind::Text, "A name that `supervisord-rs faults` lists.").such_as("segfault");
+static KILL: Key = key(
+    "kill",
+    Kind::Words(&words(&KILLED)),
+    "SIGKILL to the supervisor or its guardian, in place of a fault.",
+)
+.such_as("supervisor");
+
+const KILLED: [(&str, Whom); 2] = [("supervisor", Whom::Supervisor), ("guardian", Whom::Guardian)];
+
+const fn invariant_words() -> [&'static str; 1 + Invariant::WORDS.len()] {
+    let mut all = ["all"; 1 + Invariant::WORDS.len()];
+    let mut at = 0;
+    while at < Invariant::WORDS.len() {
+        all[at + 1] = Invariant::WORDS[at].0;
+        at += 1;
+    }
+    all
+}
+
 /// Blows of a storm, at most.
 const BLOWS_MAX: usize = 100_000;
 /// Blows a second, at most, in thousandths.
@@ -32,24 +104,24 @@ const PROGRESS_MAX: i64 = 1_000_000;
 impl Reading<'_> {
     /// Reads it.
     pub(super) fn storm(&mut self, key: Range<usize>, cursor: &Cursor<'_>) -> Option<Storm> {
-        let section = cursor.section(&KEYS, &[])?;
+        let section = cursor.section(&TABLE)?;
         let number = self.storms;
         self.storms += 1;
-        let has_schedule = section.get("schedule").is_some() || section.means("schedule");
+        let has_schedule = section.has(&SCHEDULE) || section.means(&SCHEDULE);
         let blows = if has_schedule {
             for key in DRAWN {
                 if let Some(written) = section.get(key) {
                     written.refuse_with(
-                        format!("`{key}:` draws a schedule, and this storm has one"),
+                        format!("`{}:` draws a schedule, and this storm has one", key.name),
                         "remove one of the two",
                     );
                 }
             }
-            section.get("schedule").and_then(|written| self.schedule(&written)).map(Blows::Written)
+            section.get(&SCHEDULE).and_then(|written| self.schedule(&written)).map(Blows::Written)
         } else {
             self.lots(cursor, &section).map(Blows::Drawn)
         };
-        let invariants = section.get("invariants").and_then(|written| invariants(&written));
+        let invariants = section.get(&INVARIANTS).and_then(|written| invariants(&written));
         let within = within(&section);
         Some(Storm {
             number,
@@ -64,21 +136,21 @@ impl Reading<'_> {
     /// What the seed draws from.
     fn lots(&self, cursor: &Cursor<'_>, section: &Section<'_>) -> Option<Lots> {
         for (key, example) in [
-            ("faults", "`faults: [segfault, kill-supervisor]`, or `faults: all`"),
-            ("per_second", "`per_second: 5`, blows a second"),
-            ("for", "`for: 20s`"),
+            (&FAULTS, "`faults: [segfault, kill-supervisor]`, or `faults: all`"),
+            (&PER_SECOND, "`per_second: 5`, blows a second"),
+            (&FOR, "`for: 20s`"),
         ] {
-            if section.get(key).is_none() && !section.means(key) {
-                cursor.refuse(format!("missing `{key}:`"), example);
+            if !section.has(key) && !section.means(key) {
+                cursor.refuse(format!("missing `{}:`", key.name), example);
             }
         }
-        let seed = section.get("seed").and_then(|written| seed(&written));
+        let seed = section.get(&SEED).and_then(|written| seed(&written));
         let per_second =
-            section.get("per_second").and_then(|written| written.permille((1, PER_SECOND_MAX)));
-        let lasts = section.duration("for");
+            section.get(&PER_SECOND).and_then(|written| written.permille((1, PER_SECOND_MAX)));
+        let lasts = section.duration(&FOR);
         let victims = self.victims(section);
-        let choices = section.get("faults").and_then(|written| self.choices(&written, &victims));
-        if let (Some(written), Some(choices)) = (section.get("workers"), &choices) {
+        let choices = section.get(&FAULTS).and_then(|written| self.choices(&written, &victims));
+        if let (Some(written), Some(choices)) = (section.get(&WORKERS), &choices) {
             self.check_all_struck(&written, &victims, choices);
         }
         let lots = Lots {
@@ -105,7 +177,7 @@ impl Reading<'_> {
     fn victims(&self, section: &Section<'_>) -> Vec<usize> {
         let Some(settings) = self.settings() else { return Vec::new() };
         let all = || 0..settings.launches.len();
-        let Some(written) = section.get("workers") else { return all().collect() };
+        let Some(written) = section.get(&WORKERS) else { return all().collect() };
         let names = self.people().at_least_one(&written);
         let is_named = |at: &usize| {
             let launch = &settings.launches[*at];
@@ -223,18 +295,20 @@ impl Reading<'_> {
     }
 
     fn injection(&self, cursor: &Cursor<'_>) -> Option<Injection> {
-        let section = cursor.section(&["after", "progress", "worker", "fault", "kill"], &[])?;
-        let after = section.duration("after").unwrap_or_default();
-        let progress = section.get("progress").and_then(|one| one.integer(1, PROGRESS_MAX));
+        let section = cursor.section(&BLOW)?;
+        let after = section.duration(&AFTER).unwrap_or_default();
+        let progress = section.get(&PROGRESS).and_then(|one| one.integer(1, PROGRESS_MAX));
         let progress = progress.and_then(|one| u64::try_from(one.value).ok()).unwrap_or(0);
-        if let Some(whom) = section.get("kill") {
-            for key in ["progress", "worker", "fault"] {
+        if let Some(whom) = section.get(&KILL) {
+            for key in [&PROGRESS, &VICTIM, &FAULT] {
                 if let Some(written) = section.get(key) {
-                    written.refuse_with(format!("`{key}:` beside `kill:`"), "write two elements");
+                    written.refuse_with(
+                        format!("`{}:` beside `kill:`", key.name),
+                        "write two elements",
+                    );
                 }
             }
-            let words = [("supervisor", Whom::Supervisor), ("guardian", Whom::Guardian)];
-            let whom = whom.choice(&words)?.value;
+            let whom = whom.choice(&KILLED)?.value;
             return Some(Injection { after, progress: 0, blow: Blow::Kill(whom) });
         }
         let (worker, fault) = self.struck(cursor, &section)?;
