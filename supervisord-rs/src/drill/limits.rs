@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use supervision::spec::{Readiness, WorkerSpec};
 
-use super::strike::COMMIT;
 use crate::config::Settings;
 
 /// A deadline gets this beside what the configuration allows, for a loaded machine.
 const SLACK: Duration = Duration::from_secs(20);
+/// The deadline for a fault that nothing notices to be committed: a worker commits it at its next
+/// checkpoint, and may be idle.
+pub(super) const COMMIT: Duration = Duration::from_secs(3);
 /// Longest deadline, whatever the configuration allows.
 const LONGEST: Duration = Duration::from_secs(120);
 

@@ -1,19 +1,13 @@
 //! A fault that is ordered in a worker: until its fate is clear.
 
-use std::time::Duration;
-
 use workers::fault::Moment;
 
 use super::bed::Bed;
 use super::failure::TrialError;
-use super::limits::Patience;
+use super::limits::{COMMIT, Patience};
 use super::setting::WrittenFault;
 use crate::control::client::{ClientError, MANY_INCIDENTS};
 use crate::control::protocol::WorkerStatus;
-
-/// The deadline for a fault that nothing notices to be committed: a worker commits it at its next
-/// checkpoint, and may be idle.
-pub(super) const COMMIT: Duration = Duration::from_secs(3);
 
 /// A fault, and in whom.
 #[derive(Clone, Copy, Debug)]
