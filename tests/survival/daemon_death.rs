@@ -684,6 +684,37 @@ fn what_was_counted_stays_counted_and_what_was_open_is_recorded_over_a_death() {
     supervisor.stop();
 }
 
+/// Its last lines are gone with the predecessor: none are waited for, since this supervisor may die
+/// too before they do not come.
+#[test]
+fn what_a_predecessor_had_opened_is_on_record_as_soon_as_all_are_back() {
+    let bed = Bed::new();
+    let directory = bed.directory.path().display();
+    let yaml = format!(
+        "version: 1\nworkers:\n  w:\n    command: [sh, -c, '[ -e {directory}/died ] && exec sleep 1d; \
+         touch {directory}/died; exit 3']\n    ready: {{ exec: [test, -e, {directory}/go], every: \
+         20ms, timeout: 1h }}\n    restart: {{ backoff: {{ initial: 0s, jitter: 0 }} }}\n"
+    );
+    let supervisor = bed.start(&yaml);
+    let before = supervisor.wait("it to start again", |supervisor| {
+        let status = supervisor.client.status().ok()?;
+        let worker = find(&status, "w");
+        (worker.generation == 2 && worker.phase == "starting").then_some(status)
+    });
+    kill(before.supervisor.pid, Signal::SIGKILL);
+    let after = successor(&supervisor, &before);
+    assert_eq!((find(&after, "w").generation, find(&after, "w").pid), {
+        let worker = find(&before, "w");
+        (2, worker.pid)
+    });
+    std::fs::write(bed.path("go"), "").expect("a file");
+    supervisor.wait_phase("w", "running");
+    let all = supervisor.incidents();
+    let known = all.iter().any(|incident| incident.worker.as_deref() == Some("w"));
+    assert!(known, "{all:?}");
+    supervisor.stop();
+}
+
 #[test]
 fn an_incident_that_waits_for_its_last_lines_is_on_record_after_a_death_and_once() {
     let bed = Bed::new();

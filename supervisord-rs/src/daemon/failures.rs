@@ -2,7 +2,7 @@
 //! written when the last lines of their culprit are there.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use supervision::{Incarnation, Incident, Outcome, Phase};
@@ -16,7 +16,7 @@ use crate::record::culprit::Outsider;
 use crate::record::event::What;
 use crate::record::evidence::Evidence;
 use crate::record::incidents::Opened;
-use crate::record::logs::TAIL_TIMEOUT;
+use crate::record::logs::{TAIL_TIMEOUT, Tail};
 use crate::record::sentence::{open_sentence, sentence};
 use crate::record::words;
 
@@ -128,16 +128,15 @@ impl Daemon {
             record,
             culprit: incident.culprit,
             recovered,
-            tail: tail.unwrap_or_default(),
+            // One that a predecessor had opened may have none to come: another run writes there.
+            tail: tail.unwrap_or_else(|| Tail::new(OnceLock::from(Vec::new()))),
             shared,
             until,
         };
         // What concerns the supervisor's own threads is written at once: the next fault in one is
         // its end.
-        let has_output =
-            incident.culprit.is_some_and(|culprit| self.drivers.has_output(culprit.worker));
         let waits = incident.domain != supervision::DomainId(0)
-            && (draft.tail.get().is_none() && has_output || !draft.knows_losses());
+            && (draft.tail.get().is_none() || !draft.knows_losses());
         if waits {
             self.drafts.add(draft);
         } else {

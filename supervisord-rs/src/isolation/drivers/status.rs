@@ -216,12 +216,6 @@ impl Drivers {
         self.means.registry.live(incarnation).is_some()
     }
 
-    /// Whether any output of a worker is captured.
-    #[must_use]
-    pub fn has_output(&self, worker: WorkerId) -> bool {
-        self.means.registry[worker].streams.as_ref().is_some_and(|streams| !streams.is_empty())
-    }
-
     /// The last lines of a worker, as soon as all that it wrote up to now has been taken.
     #[must_use]
     pub fn tail(&self, worker: WorkerId) -> Option<Tail> {
