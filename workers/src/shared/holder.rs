@@ -196,6 +196,16 @@ impl Stat {
 }
 
 #[cfg(test)]
+impl Holder {
+    /// Waits until it is gone: that a thread is joined says so a little before.
+    pub(crate) fn wait_until_dead(self) {
+        while self.life() != Life::Dead {
+            std::thread::yield_now();
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use std::process::{Command, Stdio};
     use std::sync::mpsc;
@@ -222,9 +232,7 @@ mod tests {
         assert_eq!(holder.pid(), Some(std::process::id()));
         drop(end);
         thread.join().expect("no panic");
-        while holder.life() != Life::Dead {
-            std::thread::yield_now();
-        }
+        holder.wait_until_dead();
         assert_eq!(Holder::this_process().expect("/proc").life(), Life::Alive);
     }
 

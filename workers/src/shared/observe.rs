@@ -197,7 +197,7 @@ impl Segment {
 mod tests {
     use std::time::Duration;
 
-    use super::super::{Blueprint, Life, Mutex, QueueSize, Wait};
+    use super::super::{Blueprint, Mutex, QueueSize, Wait};
     use super::*;
 
     fn copy(segment: &Segment) -> std::os::fd::OwnedFd {
@@ -217,10 +217,7 @@ mod tests {
             });
             thread.join().expect("no panic")
         });
-        // The kernel says that it has ended a little before it is gone.
-        while holder.life() != Life::Dead {
-            std::thread::yield_now();
-        }
+        holder.wait_until_dead();
     }
 
     #[test]

@@ -235,7 +235,7 @@ mod tests {
 
     /// A thread that ends with permits.
     fn die_with(semaphore: &Semaphore, permits: usize) -> Holder {
-        std::thread::scope(|scope| {
+        let dead = std::thread::scope(|scope| {
             let thread = scope.spawn(|| {
                 let semaphore = here(semaphore);
                 for _ in 0..permits {
@@ -244,7 +244,9 @@ mod tests {
                 semaphore.attachment.holder
             });
             thread.join().expect("no panic")
-        })
+        });
+        dead.wait_until_dead();
+        dead
     }
 
     #[test]
@@ -304,12 +306,6 @@ mod tests {
     }
 
     /// What the kernel needs to see that a thread has ended.
-    fn wait_dead(holder: Holder) {
-        while holder.life() != crate::shared::Life::Dead {
-            std::thread::yield_now();
-        }
-    }
-
     #[test]
     fn a_posix_semaphore_keeps_the_permit_of_its_dead_holder() {
         let name = format!("/supervisord-rs-test.{}.gate", std::process::id());
@@ -330,7 +326,7 @@ mod tests {
             });
             thread.join().expect("no panic")
         });
-        wait_dead(dead);
+        dead.wait_until_dead();
         let gate = open();
         assert_eq!(gate.holders(), [dead]);
         let last = gate.acquire(&Wait::none()).expect("the other one");

@@ -40,9 +40,9 @@ fn die_with(mutex: &Mutex, within_a_change: bool) {
                 guard.begin_half_a_change();
             }
             std::mem::forget(guard);
+            Holder::this_thread().expect("/proc")
         });
-        // Its end and not only that of its work: then the kernel has cleaned up.
-        thread.join().expect("no panic");
+        thread.join().expect("no panic").wait_until_dead();
     });
 }
 

@@ -274,7 +274,7 @@ fn sleep(fd: BorrowedFd<'_>, events: PollFlags, time: Duration) {
 mod tests {
     use super::super::{Queue, QueueSize};
     use super::*;
-    use crate::shared::{Blueprint, Holder, Life, Segment};
+    use crate::shared::{Blueprint, Holder, Segment};
 
     const SIZE: QueueSize = QueueSize { capacity: 1, message: 64, users: 4 };
 
@@ -310,9 +310,7 @@ mod tests {
                 taker.join().expect("no panic")
             });
             // The kernel says that it has ended a little before it is gone.
-            while dead.life() != Life::Dead {
-                std::thread::yield_now();
-            }
+            dead.wait_until_dead();
             assert_eq!(segment.release_dead().expect("/proc").lost_messages, 1, "{carrier:?}");
             let last = queue.take(&Wait::at_most(Duration::from_secs(9))).expect("there");
             assert_eq!(last.value::<String>().expect("a text"), "three", "{carrier:?}");

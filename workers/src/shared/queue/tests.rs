@@ -35,7 +35,7 @@ fn text(message: &Message<'_>) -> String {
 
 /// A thread that ends within this.
 fn die(queue: &Queue, work: fn(&Queue)) -> Holder {
-    std::thread::scope(|scope| {
+    let dead = std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
             let queue = here(queue);
             work(&queue);
@@ -44,7 +44,9 @@ fn die(queue: &Queue, work: fn(&Queue)) -> Holder {
             holder
         });
         thread.join().expect("no panic")
-    })
+    });
+    dead.wait_until_dead();
+    dead
 }
 
 #[test]

@@ -2,7 +2,6 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use super::*;
-use crate::shared::Life;
 
 fn lock(readers: usize) -> RwLock {
     RwLock::create(readers, Holder::this_thread().expect("/proc")).expect("made")
@@ -42,13 +41,9 @@ fn die(lock: &RwLock, work: fn(&RwLock)) {
             work(&here(lock));
             Holder::this_thread().expect("/proc")
         });
-        // Its end and not only that of its work: then the kernel has cleaned up.
         thread.join().expect("no panic")
     });
-    // The kernel says that it has ended a little before it is gone.
-    while holder.life() != Life::Dead {
-        std::thread::yield_now();
-    }
+    holder.wait_until_dead();
 }
 
 fn die_within_a_change(lock: &RwLock) {
