@@ -20,8 +20,7 @@ use super::pattern::Patterns;
 use super::problem::Problem;
 use super::problems::{At, Problems};
 use super::reader::{Cursor, Section};
-use super::schema::key::key;
-use super::schema::kind::words;
+use super::schema::key::{key, words};
 use super::schema::{Key, Kind as Shape, Table};
 use super::settings::{Launch, Limits, Settings, Template};
 use super::sockets::Addresses;
@@ -39,12 +38,12 @@ pub(super) static TOP: Table = Table::of(&[&[&VERSION], &REST]).like(Whose::Top)
 pub(super) static PART: Table =
     Table::of(&[&[&VERSION_OF_PART], &REST]).like(Whose::Top).later(&later::TOP);
 static REST: [&Key; 7] = [
-    &SUPERVISOR,
-    &DEFAULTS,
+    &supervisor::SUPERVISOR,
+    &entries::DEFAULTS,
     &CELLS,
     &resources::RESOURCES,
     &GROUPS,
-    &WORKERS,
+    &entries::WORKERS,
     &hooks::HOOKS_OF_ALL,
 ];
 static VERSION_OF_PART: Key =
@@ -53,19 +52,6 @@ pub(super) static VERSION: Key =
     key("version", Shape::Number { low: 1, high: 1 }, "The version of the language of the file.")
         .such_as("1")
         .needed();
-pub(super) static SUPERVISOR: Key = key(
-    "supervisor",
-    Shape::Section(&supervisor::TABLE),
-    "The supervisor's own part: where it keeps what, and what it allows.",
-)
-.such_as("{ fault_injection: allow }");
-pub(super) static DEFAULTS: Key = key(
-    "defaults",
-    Shape::Either(&[Shape::Section(&worker::DEFAULTS), Shape::Nothing]),
-    "Keys that every worker has, unless it has its own: mappings key by key, lists and values as a \
-     whole.",
-)
-.such_as("{ restart: always }");
 static CELLS: Key = key(
     "cells",
     Shape::ByName("cell", &Shape::Either(&[Shape::Section(&CELL), Shape::Nothing])),
@@ -104,9 +90,6 @@ static ESCALATE: Key = key(
     "`true`: a group beyond its `limit:` ends the supervisor, with exit status 1.",
 )
 .or("false");
-pub(super) static WORKERS: Key =
-    key("workers", Shape::ByName("worker", &Shape::Section(&worker::TABLE)), "What runs, by name.")
-        .such_as("{ db: { command: [redis-server] } }");
 
 const STRATEGIES: [(&str, Strategy); 3] = [
     ("one-for-one", Strategy::OneForOne),

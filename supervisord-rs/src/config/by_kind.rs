@@ -4,8 +4,7 @@ use supervision::spec::OnHang;
 use workers::runtime::run::OnPanic;
 
 use super::reader::Section;
-use super::schema::key::key;
-use super::schema::kind::words;
+use super::schema::key::{key, words};
 use super::schema::{Key, Kind, OnlyFor};
 
 pub(super) static ON_HANG: Key = key(

@@ -11,8 +11,7 @@ use super::node::Value;
 use super::problem::Problem;
 use super::problems::At;
 use super::reader::{Cursor, Section};
-use super::schema::key::key;
-use super::schema::kind::words;
+use super::schema::key::{key, words};
 use super::schema::{Key, Kind, Table};
 
 pub(super) static DEPENDS_ON: Key = key(

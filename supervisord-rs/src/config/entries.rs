@@ -8,9 +8,21 @@ use super::instances::{self, INSTANCES_MAX};
 use super::node::{Node, Value};
 use super::problems::{At, Problems};
 use super::reader::{Cursor, Section};
-use super::schema::Key;
+use super::schema::key::key;
+use super::schema::{Key, Kind};
 use super::source::Source;
-use super::{Scale, assemble, worker};
+use super::{Scale, worker};
+
+pub(super) static DEFAULTS: Key = key(
+    "defaults",
+    Kind::Either(&[Kind::Section(&worker::DEFAULTS), Kind::Nothing]),
+    "Keys that every worker has, unless it has its own: mappings key by key, lists and values as a \
+     whole.",
+)
+.such_as("{ restart: always }");
+pub(super) static WORKERS: Key =
+    key("workers", Kind::ByName("worker", &Kind::Section(&worker::TABLE)), "What runs, by name.")
+        .such_as("{ db: { command: [redis-server] } }");
 
 /// One of them.
 pub(super) struct Entry {
@@ -44,12 +56,11 @@ pub(super) fn read(
     scale: &Scale,
     problems: &Problems,
 ) -> Vec<Entry> {
-    let defaults = top.get(&assemble::DEFAULTS).filter(|cursor| !cursor.node.is_null());
+    let defaults = top.get(&DEFAULTS).filter(|cursor| !cursor.node.is_null());
     if let Some(defaults) = &defaults {
         worker::check_defaults(defaults);
     }
-    let written =
-        top.get(&assemble::WORKERS).and_then(|cursor| cursor.entries()).unwrap_or_default();
+    let written = top.get(&WORKERS).and_then(|cursor| cursor.entries()).unwrap_or_default();
     let entry = |(name, cursor): (At<String>, Cursor<'_>)| {
         if is_key_of_worker(&name.value, cursor.node) {
             let problem = name.problem(format!("`{}` is a key of a worker", name.value));
@@ -65,7 +76,7 @@ pub(super) fn read(
             Some(adaptation) => adaptation.of_worker(&name.value, node),
             None => node,
         };
-        let count = node.get(instances::INSTANCES.name).and_then(|count| {
+        let count = node.get(worker::INSTANCES.name).and_then(|count| {
             let path = format!("{}.instances", name.path);
             Cursor { node: count, path, problems }.integer(0, INSTANCES_MAX.into())
         });
@@ -87,7 +98,7 @@ fn is_key_of_worker(name: &str, node: &Node) -> bool {
 pub(super) fn keep_names_apart(entries: &[Entry], problems: &Problems) {
     let with_instances: BTreeMap<&str, &Entry> = entries
         .iter()
-        .filter(|entry| entry.node.get(instances::INSTANCES.name).is_some())
+        .filter(|entry| entry.node.get(worker::INSTANCES.name).is_some())
         .map(|entry| (entry.name.value.as_str(), entry))
         .collect();
     for Entry { name, .. } in entries {

@@ -1,8 +1,7 @@
 //! `hooks:`: commands that are run when something happens.
 
 use super::reader::{Cursor, Section};
-use super::schema::key::key;
-use super::schema::kind::words;
+use super::schema::key::{key, words};
 use super::schema::{Key, Kind, Table};
 use super::settings::{Hook, HookEvent, default};
 

@@ -14,22 +14,11 @@ use super::node::Node;
 use super::pattern::Patterns;
 use super::problems::{Problems, World};
 use super::reader::Cursor;
-use super::schema::key::key;
-use super::schema::{Key, Kind};
 use super::settings::{Launch, Template};
 use super::worker::{self, Context, Identity};
 
 /// Most instances of one worker.
-pub const INSTANCES_MAX: u32 = 1000;
-
-/// Read with the entry, before it is a worker.
-pub(super) static INSTANCES: Key = key(
-    "instances",
-    Kind::Number { low: 0, high: INSTANCES_MAX as i64 },
-    "How many copies: `api.1`, `api.2`, ..., addressed together as `api`. In its texts `${instance}` \
-     is the number, and `${name}` the name.",
-)
-.such_as("4");
+pub const INSTANCES_MAX: u32 = worker::INSTANCES_MAX;
 
 impl Template {
     pub(super) fn new(base: &str, node: Node, context: Context<'_>) -> Self {

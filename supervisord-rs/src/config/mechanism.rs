@@ -2,10 +2,49 @@
 //! also where the file asks for it by saying nothing.
 
 use super::reader::{Cursor, Section};
-use super::resources::ON_DEATH_OF_HOLDER;
-use super::resources::{BY_OF_QUEUE, BY_OF_REGION, BY_OF_SEMAPHORE, DELIVERY, SEALED};
-use super::schema::Key;
+use super::schema::key::{key, words};
+use super::schema::{Key, Kind};
 use super::settings::{Carrier, Mechanism};
+
+pub(super) static ON_DEATH_OF_HOLDER: Key = key(
+    "on_owner_death",
+    Kind::Words(&words(&ON_HOLDER_DEATH)),
+    "What becomes of the permits of a dead holder. `lose` is all that `by: posix` can promise, and \
+     has to be written for it.",
+)
+.or("release");
+pub(super) static SEALED: Key = key(
+    "sealed",
+    Kind::Boolean,
+    "Whether nothing can shrink it. `false` is all that `by: posix` can promise, and has to be \
+     written for it.",
+)
+.or("true");
+pub(super) static BY_OF_QUEUE: Key = key(
+    "by",
+    Kind::Words(&["ring", "pipe", "socket", "mqueue"]),
+    "What carries it. What the kernel carries loses what a dead taker had.",
+)
+.or("ring");
+pub(super) static BY_OF_SEMAPHORE: Key = key(
+    "by",
+    Kind::Words(&words(&OF_SEMAPHORE)),
+    "What has its permits. `posix`: a semaphore with a name (sem_overview(7)).",
+)
+.or("tracked");
+pub(super) static BY_OF_REGION: Key = key(
+    "by",
+    Kind::Words(&words(&OF_REGION)),
+    "What has its bytes. `posix`: shared memory with a name (shm_overview(7)).",
+)
+.or("memfd");
+pub(super) static DELIVERY: Key = key(
+    "delivery",
+    Kind::Words(&words(&DELIVERIES)),
+    "Whether what a dead taker had comes again. `at-most-once` is all that `pipe`, `socket` and \
+     `mqueue` can promise, and has to be written for them.",
+)
+.or("at-least-once");
 
 /// What has the permits of a semaphore. `None`: that is wrong.
 pub(super) fn of_semaphore(section: &Section<'_>, cursor: &Cursor<'_>) -> Option<Mechanism> {
@@ -54,15 +93,14 @@ pub(super) fn of_region(section: &Section<'_>, cursor: &Cursor<'_>) -> Option<Me
 }
 
 /// Whether the permits of a dead holder are lost.
-pub(super) const ON_HOLDER_DEATH: [(&str, bool); 2] = [("release", false), ("lose", true)];
+const ON_HOLDER_DEATH: [(&str, bool); 2] = [("release", false), ("lose", true)];
 /// `by:` of a semaphore.
-pub(super) const OF_SEMAPHORE: [(&str, Mechanism); 2] =
+const OF_SEMAPHORE: [(&str, Mechanism); 2] =
     [("tracked", Mechanism::Own), ("posix", Mechanism::Posix)];
 /// `by:` of a region.
-pub(super) const OF_REGION: [(&str, Mechanism); 2] =
-    [("memfd", Mechanism::Own), ("posix", Mechanism::Posix)];
+const OF_REGION: [(&str, Mechanism); 2] = [("memfd", Mechanism::Own), ("posix", Mechanism::Posix)];
 /// `delivery:` of a queue: whether what a dead taker had comes again.
-pub(super) const DELIVERIES: [(&str, bool); 2] = [("at-least-once", true), ("at-most-once", false)];
+const DELIVERIES: [(&str, bool); 2] = [("at-least-once", true), ("at-most-once", false)];
 
 fn mechanism(
     section: &Section<'_>,

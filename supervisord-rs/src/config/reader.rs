@@ -12,6 +12,7 @@ use super::node::{Entry, Node, Value};
 use super::problem::Problem;
 use super::problems::{At, Problems};
 use super::schema::{Key, Table};
+pub(super) use super::words::join;
 use super::words::shortened;
 
 /// A node on its way to a typed value.
@@ -344,11 +345,6 @@ fn sample(words: &[&str]) -> String {
     const SHOWN: usize = 8;
     let shown: Vec<String> = words.iter().take(SHOWN).map(|word| format!("`{word}:`")).collect();
     shown.join(", ")
-}
-
-/// `a.b`; `b` at the top.
-pub(super) fn join(path: &str, key: &str) -> String {
-    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
 
 /// `workers.api.restart` → `defaults.restart`.

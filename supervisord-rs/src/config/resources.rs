@@ -6,14 +6,15 @@ use std::sync::Arc;
 use workers::runtime::endowment::OBJECT;
 use workers::shared::{CAPACITY_MAX, MESSAGE_MAX, PERMITS_MAX, REGION_MAX, lives};
 
-use super::mechanism::{self, DELIVERIES, OF_REGION, OF_SEMAPHORE, ON_HOLDER_DEATH};
+use super::mechanism::{
+    self, BY_OF_QUEUE, BY_OF_REGION, BY_OF_SEMAPHORE, DELIVERY, ON_DEATH_OF_HOLDER, SEALED,
+};
 use super::memory::{self, shown};
 use super::nearest::nearest;
 use super::problem::Problem;
 use super::problems::{At, Problems};
 use super::reader::{Cursor, Section};
-use super::schema::key::key;
-use super::schema::kind::words;
+use super::schema::key::{key, words};
 use super::schema::{Key, Kind as Shape, Table};
 use super::settings::{Carrier, OnOwnerDeath, Resource, ResourceKind, ResourcesByName, Scope};
 use super::worker;
@@ -135,13 +136,6 @@ static OF_MUTEX: Key = key(
 )
 .such_as("door")
 .needed();
-pub(super) static ON_DEATH_OF_HOLDER: Key = key(
-    "on_owner_death",
-    Shape::Words(&words(&ON_HOLDER_DEATH)),
-    "What becomes of the permits of a dead holder. `lose` is all that `by: posix` can promise, and \
-     has to be written for it.",
-)
-.or("release");
 static ON_OWNER_DEATH: Key = key(
     "on_owner_death",
     Shape::Words(&words(&OWNER_DEATHS)),
@@ -150,13 +144,6 @@ static ON_OWNER_DEATH: Key = key(
      `restart-users`: all its users are restarted.",
 )
 .or("repair");
-pub(super) static SEALED: Key = key(
-    "sealed",
-    Shape::Boolean,
-    "Whether nothing can shrink it. `false` is all that `by: posix` can promise, and has to be \
-     written for it.",
-)
-.or("true");
 static SCOPE: Key = key(
     "scope",
     Shape::Words(&words(&SCOPES)),
@@ -164,31 +151,6 @@ static SCOPE: Key = key(
      The narrowest that holds all users, where it is not written.",
 )
 .such_as("machine");
-pub(super) static BY_OF_QUEUE: Key = key(
-    "by",
-    Shape::Words(&["ring", "pipe", "socket", "mqueue"]),
-    "What carries it. What the kernel carries loses what a dead taker had.",
-)
-.or("ring");
-pub(super) static BY_OF_SEMAPHORE: Key = key(
-    "by",
-    Shape::Words(&words(&OF_SEMAPHORE)),
-    "What has its permits. `posix`: a semaphore with a name (sem_overview(7)).",
-)
-.or("tracked");
-pub(super) static BY_OF_REGION: Key = key(
-    "by",
-    Shape::Words(&words(&OF_REGION)),
-    "What has its bytes. `posix`: shared memory with a name (shm_overview(7)).",
-)
-.or("memfd");
-pub(super) static DELIVERY: Key = key(
-    "delivery",
-    Shape::Words(&words(&DELIVERIES)),
-    "Whether what a dead taker had comes again. `at-most-once` is all that `pipe`, `socket` and \
-     `mqueue` can promise, and has to be written for them.",
-)
-.or("at-least-once");
 
 /// One entry, and where it is written.
 #[derive(Debug)]

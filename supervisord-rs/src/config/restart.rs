@@ -5,8 +5,7 @@ use std::time::Duration;
 use supervision::spec::{Backoff, Exit, Limit, Restart, RestartPolicy};
 
 use super::reader::{Cursor, Section};
-use super::schema::key::key;
-use super::schema::kind::words;
+use super::schema::key::{key, words};
 use super::schema::{Key, Kind, Table};
 
 pub(super) static RESTART: Key = key(

@@ -12,6 +12,7 @@ mod sometimes;
 mod steps;
 pub mod storm;
 mod storming;
+mod terms;
 
 use std::path::Path;
 

@@ -7,8 +7,7 @@ use std::time::Duration;
 use workers::runtime::scheduling::{Policy, SLICE, Scheduling};
 
 use super::reader::{Cursor, Section};
-use super::schema::key::key;
-use super::schema::kind::words;
+use super::schema::key::{key, words};
 use super::schema::{Key, Kind, Table};
 use super::world;
 

@@ -6,8 +6,7 @@ use std::path::{Component, Path, PathBuf};
 
 use super::problems::At;
 use super::reader::{Cursor, Section};
-use super::schema::key::key;
-use super::schema::kind::words;
+use super::schema::key::{key, words};
 use super::schema::{Key, Kind, Table};
 use super::settings::{Address, SocketKind, SocketSpec, default};
 use super::world;

@@ -3,8 +3,7 @@
 use supervision::spec::Stop;
 
 use super::reader::{Cursor, Section};
-use super::schema::key::key;
-use super::schema::kind::words;
+use super::schema::key::{key, words};
 use super::schema::{Key, Kind, OnlyFor, Table};
 use super::settings::{StopMeans, default};
 

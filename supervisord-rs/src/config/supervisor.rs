@@ -6,11 +6,10 @@ use std::time::Duration;
 use supervision::spec::StartLimits;
 
 use super::reader::{Cursor, Section};
-use super::schema::key::key;
-use super::schema::kind::words;
+use super::schema::key::{key, words};
 use super::schema::{Key, Kind, Table};
 use super::settings::{Echo, OnDeath, SupervisorSettings, default};
-use super::{assemble, later, places, restart, world};
+use super::{later, places, restart, world};
 use crate::accounts;
 use crate::service_manager::Custody;
 
@@ -136,7 +135,13 @@ static WATCHDOG: Key = key(
 )
 .or("30s");
 
-pub(super) static TABLE: Table = Table::of(&[&[
+pub(super) static SUPERVISOR: Key = key(
+    "supervisor",
+    Kind::Section(&TABLE),
+    "The supervisor's own part: where it keeps what, and what it allows.",
+)
+.such_as("{ fault_injection: allow }");
+static TABLE: Table = Table::of(&[&[
     &RUNTIME_DIR,
     &STATE_DIR,
     &LOG_DIR,
@@ -159,7 +164,7 @@ const ECHO_WORDS: [(&str, Echo); 3] =
 
 /// Reads it; everything has a default.
 pub(super) fn read(top: &Section<'_>) -> Written {
-    let section = top.get(&assemble::SUPERVISOR).and_then(|cursor| cursor.section(&TABLE));
+    let section = top.get(&SUPERVISOR).and_then(|cursor| cursor.section(&TABLE));
     let section = section.as_ref();
     let directory = |key: &'static Key, otherwise: fn() -> PathBuf| {
         let written = section.and_then(|section| section.get(key));

@@ -15,18 +15,27 @@ use super::pattern::Patterns;
 use super::probes::{READY, READY_TABLE, READY_TIMEOUT};
 use super::problems::{At, Problems};
 use super::reader::{Cursor, Section};
-use super::schema::key::key;
-use super::schema::kind::words;
+use super::schema::key::{key, words};
 use super::schema::{Key, Kind, Table};
 use super::settings::{FIRST_SOCKET, Health, Isolation, Launch, Ready, ResourcesByName, default};
 use super::{
-    by_kind, dependencies, execution, hooks, injections, instances, later, logs, probes, program,
-    restart, scheduler, sockets, stop, uses, world,
+    by_kind, dependencies, execution, hooks, injections, later, logs, probes, program, restart,
+    scheduler, sockets, stop, uses, world,
 };
 
+/// Most instances of one worker.
+pub(super) const INSTANCES_MAX: u32 = 1000;
 /// Longest name of a worker: it is the name of a file and of a thread too.
 const NAME_MAX: usize = 63;
 
+/// Read with the entry, before it is a worker.
+pub(super) static INSTANCES: Key = key(
+    "instances",
+    Kind::Number { low: 0, high: INSTANCES_MAX as i64 },
+    "How many copies: `api.1`, `api.2`, ..., addressed together as `api`. In its texts `${instance}` \
+     is the number, and `${name}` the name.",
+)
+.such_as("4");
 static AUTOSTART: Key = key(
     "autostart",
     Kind::Words(&words(&AUTOSTART_WORDS)),
@@ -52,7 +61,7 @@ static HEARTBEAT: Key = key(
 /// What it is; `defaults:` have none of these.
 static IDENTITY: [&Key; 3] = [&program::COMMAND, &program::WORKER, &program::ARGS];
 static OWN: [&Key; 21] = [
-    &instances::INSTANCES,
+    &INSTANCES,
     &program::ISOLATION,
     &program::CELL,
     &by_kind::ON_PANIC,
@@ -209,7 +218,8 @@ pub(super) fn read(
         base: identity.base,
         instance: identity.instance,
     };
-    world::check_executables(section, &launch);
+    let commands = [&program::COMMAND, &by_kind::START_BEFORE];
+    world::check_executables(section, commands, &launch);
     Some((spec, launch))
 }
 

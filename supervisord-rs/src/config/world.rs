@@ -15,7 +15,7 @@ use super::problem::Problem;
 use super::reader::{Cursor, Section};
 use super::schema::Key;
 use super::settings::{Launch, Program};
-use super::{SOCKET, by_kind, env_file, program};
+use super::{SOCKET, env_file};
 use crate::accounts;
 use workers::runtime::scheduling;
 
@@ -88,13 +88,17 @@ fn is_name(name: &str) -> bool {
         && name.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_')
 }
 
-/// Whether the programs of a worker's commands can be executed.
-pub(super) fn check_executables(worker: &Section<'_>, launch: &Launch) {
+/// Whether the programs of a worker's commands can be executed, which stand at these keys.
+pub(super) fn check_executables(
+    worker: &Section<'_>,
+    [command, start_before]: [&'static Key; 2],
+    launch: &Launch,
+) {
     if let Program::Command(words) = &launch.program {
-        check_executable(worker, &program::COMMAND, words, launch);
+        check_executable(worker, command, words, launch);
     }
     if let Some(words) = &launch.start_before {
-        check_executable(worker, &by_kind::START_BEFORE, words, launch);
+        check_executable(worker, start_before, words, launch);
     }
 }
 

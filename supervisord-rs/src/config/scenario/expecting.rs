@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use super::Reading;
 use super::script::{Expectation, ExpectedIncident, Phase, Recorded, Supervisor};
-use super::steps::{WITHIN, phase, within};
+use super::terms::{WITHIN, phase, within};
 use crate::config::node::Value;
 use crate::config::reader::{Cursor, Section};
-use crate::config::schema::key::key;
-use crate::config::schema::kind::words;
+use crate::config::schema::key::{key, words};
 use crate::config::schema::{Key, Kind, Table};
 
 /// What can be expected.

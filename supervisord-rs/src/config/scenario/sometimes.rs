@@ -6,14 +6,13 @@ use workers::fault::Fault;
 
 use super::Reading;
 use super::script::{Action, Phase, Sometimes, Step};
-use super::steps::phase;
 use super::storm::{Blow, Blows, Choice};
+use super::terms::phase;
 use crate::config::kinds;
 use crate::config::nearest::{nearest, one_of};
 use crate::config::problem::Problem;
 use crate::config::reader::Cursor;
-use crate::config::schema::key::key;
-use crate::config::schema::kind::words;
+use crate::config::schema::key::{key, words};
 use crate::config::schema::{Key, Kind, Table};
 
 pub(super) static SOMETIMES: Key = key(

@@ -1,17 +1,15 @@
 //! The steps of a scenario: each is a mapping with one key, which says what is done.
 
-use std::time::Duration;
-
 use super::script::{Action, Asked, Filling, Load, Order, Phase, Step, Until};
 use super::storm::Whom;
+use super::terms::{OFF, PATIENCE, WITHIN, phase, within};
 use super::{Reading, expecting, storming};
 use crate::config::injections::{self, Victim};
 use crate::config::later::Later;
 use crate::config::node::Value;
 use crate::config::probes;
 use crate::config::reader::{Cursor, Section};
-use crate::config::schema::key::key;
-use crate::config::schema::kind::words;
+use crate::config::schema::key::{key, words};
 use crate::config::schema::{Key, Kind, Table};
 use crate::config::settings::{Launch, Program};
 
@@ -92,8 +90,6 @@ static PROGRESS: Key = key(
 )
 .such_as("{ api: 100 }");
 static FOR: Key = key("for", Kind::Duration, "For this time.").such_as("2s");
-pub(super) static WITHIN: Key =
-    key("within", Kind::Duration, "A step that takes longer has failed.").or("10s");
 
 static FAULT_TABLE: Table = Table::of(&[&[&WORKER, &FAULT]]);
 pub(super) static WORKER: Key =
@@ -134,13 +130,8 @@ const LATER: [Later; 2] = [
     ("squeeze", "write `limits:` into the configuration, and inject `leak`"),
     ("sleep", "write `wait: { for: 2s }`"),
 ];
-/// What to do where injection is not allowed.
-pub(super) const OFF: &str = "write `supervisor: { fault_injection: allow }` into the configuration, \
-                              or into a copy of it";
 /// Clients of a load, at most.
 const CLIENTS_MAX: i64 = 256;
-/// For what is waited for or ordered, where no `within:` is written.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Reading<'_> {
     /// All of them.
@@ -391,14 +382,4 @@ impl Reading<'_> {
         let workers = self.people().at_least_one(&written);
         Some(Action::Order(order, workers, within(&section)))
     }
-}
-
-/// A phase of a worker.
-pub(super) fn phase(cursor: &Cursor<'_>) -> Option<Phase> {
-    cursor.choice(&Phase::WORDS).map(|phase| phase.value)
-}
-
-/// `within:`, or the default.
-pub(super) fn within(section: &Section<'_>) -> Duration {
-    section.duration(&WITHIN).unwrap_or(PATIENCE)
 }

@@ -6,15 +6,14 @@ use std::time::Duration;
 use workers::fault::{Fault, Injection as Order};
 
 use super::people::is_meant;
-use super::steps::{OFF, WITHIN, within};
 use super::storm::{Blow, Blows, Candidate, Choice, Injection, Invariant, Lots, Storm, Whom};
+use super::terms::{OFF, WITHIN, within};
 use super::{Reading, radius};
 use crate::config::injections;
 use crate::config::nearest::nearest;
 use crate::config::problem::Problem;
 use crate::config::reader::{Cursor, Section};
-use crate::config::schema::key::key;
-use crate::config::schema::kind::words;
+use crate::config::schema::key::{key, words};
 use crate::config::schema::{Key, Kind, Table};
 use crate::config::settings::{Program, Settings};
 

@@ -2,6 +2,7 @@
 
 use super::{Key, Kind, Table};
 use crate::config::nearest::nearest;
+use crate::config::words::join;
 
 /// A key, and where it stands.
 #[derive(Debug)]
@@ -145,8 +146,4 @@ fn unknown(table: &'static Table, above: &str, word: &str) -> Unknown {
         known: table.names(),
         nearest: nearest(word, table.names()),
     }
-}
-
-fn join(above: &str, name: &str) -> String {
-    crate::config::reader::join(above, name)
 }

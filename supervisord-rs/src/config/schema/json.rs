@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::kind::thousandths;
+use super::key::thousandths;
 use super::{Key, Kind, Table};
 
 /// The schema of a file with these keys.

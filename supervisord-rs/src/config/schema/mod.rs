@@ -3,22 +3,17 @@
 //!
 //! | file | concept |
 //! |---|---|
-//! | `key`, `kind` | a key; what its value looks like |
-//! | `table` | the keys of one mapping |
+//! | `key` | a key, what its value looks like, the keys of one mapping |
 //! | `find` | a key by its path |
 //! | `json` | the tables as JSON Schema |
 
 mod find;
 mod json;
 pub(crate) mod key;
-pub(crate) mod kind;
-pub(crate) mod table;
 
 pub use find::{Found, Unknown, find};
 pub use json::json_schema;
-pub use key::{Key, OnlyFor};
-pub use kind::Kind;
-pub use table::Table;
+pub use key::{Key, Kind, OnlyFor, Table};
 
 #[cfg(test)]
 mod tests;
