@@ -702,7 +702,7 @@ fn what_a_predecessor_had_opened_is_on_record_as_soon_as_all_are_back() {
         (worker.generation == 2 && worker.phase == "starting").then_some(status)
     });
     kill(before.supervisor.pid, Signal::SIGKILL);
-    let after = successor(&supervisor, &before);
+    let after = supervisor.wait_successor(before.supervisor.pid);
     assert_eq!((find(&after, "w").generation, find(&after, "w").pid), {
         let worker = find(&before, "w");
         (2, worker.pid)
