@@ -99,7 +99,7 @@ impl Queue {
         }
     }
 
-    /// Sends a value as JSON, for [`Message::value`].
+    /// Sends a value as JSON, for [`Message::value`](crate::shared::Message::value).
     ///
     /// # Errors
     /// [`Error::Value`]; those of [`Self::send`].
