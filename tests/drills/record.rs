@@ -52,7 +52,7 @@ fn what_happened_to_each_of_them_happens_again() {
         let is_up = |name: &str| harness::find(&status, name).phase == "running";
         ["api", "left", "right", "job"].into_iter().all(is_up).then_some(status)
     });
-    // A real crash, whoever sent the signal.
+    // A real crash, no matter who sent the signal.
     harness::kill(harness::find(&before, "api").pid.expect("it runs"), Signal::SIGSEGV);
     let mut incidents = vec![next(&supervisor, 0)];
     supervisor.client.inject("left", "panic").expect("injection is allowed");

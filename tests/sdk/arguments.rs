@@ -1,5 +1,5 @@
-//! `args:` of a worker of one's own: what is wrong with them is said at its place, before anything
-//! runs.
+//! `args:` of a worker of one's own: `check` shows what is wrong with them at its place, before
+//! anything runs.
 
 use std::time::{Duration, Instant};
 

@@ -141,7 +141,7 @@ fn told_of_that_run(place: &str, ends: bool, does: &str, cause: &str) {
         assert_eq!(ending.message, None, "{what}: {name}");
     }
     assert_eq!(supervisor.status().supervisor.abandoned_threads, 0, "{what}");
-    // What comes next is told of the one that did it.
+    // The next incident names the one that did it.
     if does == "segfault" {
         the_next_is_its_own(&supervisor, place, &what);
     }

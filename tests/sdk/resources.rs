@@ -127,7 +127,7 @@ fn take(context: &Context, args: &Taker) -> Result<(), WorkerError> {
     }
 }
 
-/// Word 0 and 1 are equal whenever nobody writes.
+/// Word 0 and 1 are equal whenever no user writes.
 fn read_and_write(context: &Context, (): ()) -> Result<(), WorkerError> {
     unless_stopped(read_or_write(context))
 }
@@ -138,13 +138,13 @@ fn read_or_write(context: &Context) -> Result<(), WorkerError> {
         let wait = context.until_stop();
         if turn % 4 == 0 {
             let WriteLocked::Clean(mut guard) = config.write(&wait)? else {
-                return Err("nobody died".into());
+                return Err("no user died".into());
             };
             let next = word(&table, 0)? + 1;
             guard.change(|| set(&table, 0, next).and_then(|()| set(&table, 1, next)))?;
         } else {
             let ReadLocked::Clean(_guard) = config.read(&wait)? else {
-                return Err("nobody died".into());
+                return Err("no user died".into());
             };
             if word(&table, 0)? != word(&table, 1)? {
                 return Err("half a change was read".into());

@@ -46,7 +46,7 @@ fn wait_at_gate(context: &Context, (): ()) -> Result<(), WorkerError> {
     }
 }
 
-/// Takes what it gets, whatever it is told of it.
+/// Takes what it gets, whatever the lock says of it.
 fn carry(context: &Context, (): ()) -> Result<(), WorkerError> {
     let door = context.mutex("door")?;
     context.ready();

@@ -41,7 +41,7 @@ fn a_bank_whose_clerks_are_killed_loses_no_money_and_no_order() {
     assert!(is_right, "{said}");
     let verdict = said.lines().find(|line| line.contains("verdict: right")).expect("a verdict");
     println!("{verdict}");
-    // Nothing of that is a test if nothing was done, or nobody died with something.
+    // Nothing of that is a test if nothing was done, or no user died with something.
     assert!(number_before(verdict, " orders sent") > 100, "{verdict}");
     let incidents = incidents(&bed);
     for (words, what) in [

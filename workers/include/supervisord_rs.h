@@ -15,7 +15,7 @@
  *     case SRS_CLEAN: break;
  *     }
  *     srs_begin_change(&door);
- *     ...                              // a death here is told to the next owner
+ *     ...                              // the next owner learns of a death here
  *     srs_end_change(&door);
  *     srs_unlock(&door);
  */
@@ -44,7 +44,7 @@ enum srs_kind { SRS_REGION = 1, SRS_MUTEX = 2, SRS_SEMAPHORE = 3, SRS_QUEUE = 6,
 enum srs_locked {
     SRS_CLEAN = 0,      /* The data are as the last owner left them on purpose. */
     SRS_OWNER_DIED = 1, /* It died with the mutex, or within a change: mend the data, srs_repaired. */
-    SRS_POISONED = 2,   /* An owner died, and nobody has mended the data. It is not locked. */
+    SRS_POISONED = 2,   /* An owner died, and no owner has mended the data. It is not locked. */
     SRS_FAILED = -1     /* errno says why. It is not locked. ECANCELED: an owner died, and all users
                          * are restarted. */
 };
@@ -299,7 +299,7 @@ static inline enum srs_locked srs_lock(const struct srs_memory *door) {
         __atomic_store_n(&mutex->fallen, died, __ATOMIC_RELEASE);
         __atomic_fetch_add(&mutex->recoveries, 1, __ATOMIC_RELEASE);
     }
-    /* Until srs_repaired, a death of this owner is told to the next one too. */
+    /* Until srs_repaired, the next one learns of the death of this owner too. */
     __atomic_store_n(&mutex->version, version | 1, __ATOMIC_RELAXED);
     switch (srs_on_owner_death(door)) {
     case SRS_POISON_IT:

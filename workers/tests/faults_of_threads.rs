@@ -1,4 +1,4 @@
-//! What ends a process, and whose doing it is said to be: each case in a process of its own, whose
+//! What ends a process, and whom the incident names: each case in a process of its own, whose
 //! boards this one reads afterwards.
 
 mod live;

@@ -365,7 +365,7 @@ fn release(name: &str, client: &dyn Fn() -> Result<Client, Exit>) -> Result<Exit
         (left.readers, "readers"),
         (left.messages, "messages, which are taken again"),
         (left.half_messages, "half messages, which are gone"),
-        (usize::from(left.lock.is_some()), "lock, of which the next one is told"),
+        (usize::from(left.lock.is_some()), "lock, of which the next one learns"),
     ];
     let said: Vec<String> = counted
         .into_iter()

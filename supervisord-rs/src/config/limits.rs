@@ -73,7 +73,7 @@ static RESOURCES: [Resource; 12] = [
         "processes",
         libc::RLIMIT_NPROC,
         Unit::Count,
-        "Processes and threads of its user, whoever has started them (`RLIMIT_NPROC`). `pids:` \
+        "Processes and threads of its user, of any program (`RLIMIT_NPROC`). `pids:` \
          counts those of the worker.",
     ),
     resource(

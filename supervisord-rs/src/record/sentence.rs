@@ -72,7 +72,7 @@ fn resources(losses: &[ResourceLoss]) -> String {
             (had, then) => {
                 let within = if had == "lock-within-change" { " within a change" } else { "" };
                 let then = match then {
-                    "to-repair" => "the next one is told",
+                    "to-repair" => "the next one learns of it",
                     "made-again" => "made again",
                     other => other,
                 };

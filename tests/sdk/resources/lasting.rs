@@ -98,7 +98,7 @@ fn a_reload_makes_anew_what_has_another_definition_and_keeps_the_rest() {
     reload(&remembers("4KiB", "  more: { kind: semaphore, permits: 1 }\n"));
     supervisor.wait_output("w0", "life 4");
     assert_eq!((generation("w1"), generation("w2")), (1, 1));
-    // Larger: it is another one, and all of its users begin anew.
+    // Larger: it is another one, and all of its users begin again.
     reload(&remembers("8KiB", ""));
     let all = || -> String { (0..3).map(|index| bed.output(&format!("w{index}"))).collect() };
     supervisor.wait("a new memory", |_| {

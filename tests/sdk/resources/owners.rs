@@ -108,7 +108,7 @@ fn bank(context: &Context, args: Taker) -> Result<(), WorkerError> {
     let (door, ledger) = (context.mutex("door")?, context.region("ledger")?);
     let mut guard = match door.lock(&context.until_stop())? {
         Locked::Clean(guard) => guard,
-        Locked::OwnerDied(_) => return Err("no one is told, all are restarted".into()),
+        Locked::OwnerDied(_) => return Err("no owner learns of it, all are restarted".into()),
     };
     let found = word(&ledger, 0)?;
     guard.change(|| set(&ledger, 0, found + 1))?;

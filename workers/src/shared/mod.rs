@@ -3,7 +3,7 @@
 //!
 //! | kind | after the death of one that has it |
 //! |---|---|
-//! | [`Mutex`], [`RwLock`] (writer) | the next one gets it, and is told by a type: [`Locked::OwnerDied`] |
+//! | [`Mutex`], [`RwLock`] (writer) | the next one gets it, and learns by a type: [`Locked::OwnerDied`] |
 //! | [`RwLock`] (reader), [`Semaphore`] | its place, its permit comes back |
 //! | [`Condition`] | others look again |
 //! | [`Queue`] | what it had taken is taken again, what it had half sent is skipped |

@@ -28,7 +28,7 @@ use super::{Error, OnOwnerDeath, SLICE, Segment, Wait};
 /// A mutex between threads and processes. It guards what its users agree on, mostly a
 /// [`Region`](super::Region).
 ///
-/// *Guarantees*: at most one owner. The next owner is told of the death of one, at any instruction,
+/// *Guarantees*: at most one owner. The next owner learns of the death of one, at any instruction,
 /// by any signal. It has the mutex at once where it comes after that death, or a supervisor sees the
 /// death; one that waits already, after an eighth of the time that it has waited until then, and a
 /// [`SLICE`](super::SLICE) at most. Not fair, not reentrant.
@@ -407,7 +407,7 @@ impl<'a> Recovery<'a> {
 }
 
 impl Recovery<'_> {
-    /// Releases the mutex as if this owner had died too: the next one is told again.
+    /// Releases the mutex as if this owner had died too: the next one learns of it again.
     pub(crate) fn leave_to_the_next(mut self) {
         let guard = self.guard.take().expect("taken here only, which consumes it");
         guard.words.leave_untold();

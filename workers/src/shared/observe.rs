@@ -98,7 +98,7 @@ impl Segment {
     }
 
     /// Notes that so many permits, which POSIX has, are gone with dead holders: as long as what is
-    /// shared lives, whoever supervises it. Only [`Self::look`] shows it.
+    /// shared lives, no matter which supervisor it has. Only [`Self::look`] shows it.
     pub fn note_lost_permits(&'static self, count: u64) {
         if self.kind() == Kind::Semaphore
             && let Ok(attachment) = self.observed()

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnOwnerDeath {
-    /// The next one is told, by [`Locked::OwnerDied`](super::Locked::OwnerDied), and mends the
+    /// The next one learns of it, by [`Locked::OwnerDied`](super::Locked::OwnerDied), and mends the
     /// data.
     #[default]
     Repair,

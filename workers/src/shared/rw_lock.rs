@@ -45,7 +45,7 @@ unsafe impl Words for RwWords {}
 /// *Guarantees*: no writer beside others. New readers wait for a waiting writer. A dead reader is
 /// none any more: at once by [`Self::release_of`] or [`Self::release_dead`], else by a waiter
 /// within about two [`SLICE`](super::SLICE)s. The first that comes after a dead writer, reader or
-/// not, gets the lock for writing, and is told.
+/// not, gets the lock for writing, and learns of it.
 ///
 /// *Trust*: as of [`Mutex`](super::Mutex).
 #[derive(Debug)]
@@ -247,7 +247,7 @@ impl RwLock {
                 Err(error) => {
                     // Before the mutex: the word is another writer's as soon as that has it.
                     drop(claim);
-                    // What is to be mended stays to be mended: the next one is told again.
+                    // What is to be mended stays to be mended: the next one learns of it again.
                     if let Locked::OwnerDied(recovery) = locked {
                         recovery.leave_to_the_next();
                     }

@@ -1,4 +1,4 @@
-//! How long something waits: until a deadline, or until it is told to give up.
+//! How long something waits: until a deadline, or until its caller gives up.
 
 #[cfg(feature = "tokio")]
 use std::cell::Cell;

@@ -227,7 +227,7 @@ impl Role {
         Self::Watcher,
     ];
 
-    /// Works until it is told to stop. A panic is what the test is there to find.
+    /// Works until the order to stop. A panic is what the test is there to find.
     pub(crate) fn work(
         self,
         world: &World,

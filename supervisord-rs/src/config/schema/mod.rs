@@ -1,5 +1,5 @@
 //! One table of keys: what can stand in a file, beside the reader of each. A reader takes a key of a
-//! table, so that no other can be read; and all that is told of keys comes from the tables.
+//! table, so that no other can be read; and every text about keys comes from the tables.
 //!
 //! | file | concept |
 //! |---|---|

@@ -26,7 +26,7 @@ pub(in crate::isolation) struct Ended {
     /// What they used.
     pub(in crate::isolation) used: Vec<Arc<Resource>>,
     /// The threads and processes of workers that have not ended with them: what those had, if they
-    /// are dead, is told of their own death.
+    /// are dead, learns of their own death.
     pub(in crate::isolation) others: HashSet<u32>,
 }
 
@@ -241,7 +241,7 @@ mod tests {
         // Now the next one has it.
         let next = Left { recoveries: 1, ..Left::default() };
         assert_eq!(told.news(next, all), (next, 0));
-        // Another death, which is told by the incident of the one that died.
+        // Another death, which the incident of the one that died has.
         let fallen = Holder::from_bits(1 << 42);
         let again = Left { recoveries: 2, fallen, ..Left::default() };
         assert_eq!(told.news(again, |_| false).1, 0);

@@ -219,7 +219,7 @@ impl Shared {
     }
 }
 
-/// A line that is not understood stands for no name of ours.
+/// A line that is not understood names nothing.
 fn read(file: &Path) -> Given {
     let text = fs::read_to_string(file).unwrap_or_default();
     let line = |line: &str| {

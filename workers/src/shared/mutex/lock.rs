@@ -2,13 +2,13 @@
 //! cannot finish.
 //!
 //! It is 0, or its owner: to get the lock and to say who has it are one compare-exchange, and so
-//! are to leave it and to say so. A [`Holder`] is told from all that had or will have its number,
+//! are to leave it and to say so. A [`Holder`] differs from all that had or will have its number,
 //! and the dead write no more: a word that names a dead one is a lock that no thread has.
 //!
 //! ```text
 //!   0 ──take──▶ owner ──release──▶ 0
 //!                 │ dead: one that waits sees it
-//!                 ├────────────────────────────▶ next owner, who is told
+//!                 ├────────────────────────────▶ next owner, who learns
 //!                 │ dead: a supervisor sees it        ▲
 //!                 └──mark──▶ owner, fallen ───────────┘
 //! ```

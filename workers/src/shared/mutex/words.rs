@@ -175,7 +175,7 @@ impl MutexWords {
         }
     }
 
-    /// Takes it from an owner that was marked as dead, whoever that was.
+    /// Takes it from an owner that was marked as dead, no matter which.
     #[cfg(test)]
     pub(super) fn take_for_test(&self, own: Holder) {
         let seen = self.word.load(Ordering::Acquire);

@@ -37,7 +37,7 @@ fn slot_of(number: u64) -> usize {
     (number % SLOTS as u64) as usize
 }
 
-/// Writes a value by `copy`, which is told the slot, and returns its number. One writer at a time;
+/// Writes a value by `copy`, which gets the slot, and returns its number. One writer at a time;
 /// one before it may have died at any instruction.
 pub(super) fn write<C: Cells>(cells: &C, copy: impl FnOnce(usize)) -> u64 {
     let number = cells.latest().load(Ordering::Relaxed).wrapping_add(1);
@@ -51,7 +51,7 @@ pub(super) fn write<C: Cells>(cells: &C, copy: impl FnOnce(usize)) -> u64 {
     number
 }
 
-/// Reads the latest value by `copy`, which is told the slot. Returns the number of the value and
+/// Reads the latest value by `copy`, which gets the slot. Returns the number of the value and
 /// what `copy` did.
 #[inline]
 pub(super) fn read<C: Cells, R>(
